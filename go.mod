@@ -1,0 +1,3 @@
+module github.com/signalpost/webhook
+
+go 1.26.0

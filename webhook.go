@@ -1,0 +1,136 @@
+package webhook
+
+import (
+	"net/http"
+	"time"
+)
+
+// Event is the thing that happened. It is sent to every [Endpoint] that subscribes to its Type within its Tenant.
+type Event struct {
+	// ID names the event for ever: on every attempt, every replay, and at the receiver. Empty lets [Dispatcher.Send]
+	// make one (see [NewEventID]). Sending an ID again is a repeat and does nothing, unless the content differs
+	// ([ErrEventConflict]). 1 to 128 visible ASCII characters without '.', which Standard Webhooks signs as a separator.
+	ID string
+
+	// Type is what subscriptions match, as "order_create" or "invoice.paid". Required. 1 to 128 visible ASCII
+	// characters without '*' and ','.
+	Type string
+
+	// Payload is the body of the request, sent byte for byte. It may be empty and need not be JSON.
+	Payload []byte
+
+	// Tenant scopes the event: only endpoints with the very same Tenant get it, and none ("") is a tenant too.
+	// At most 255 bytes of UTF-8 without control characters.
+	Tenant string
+
+	// OrderingKey, when set, makes deliveries of one endpoint and key go one at a time, in the order of Send.
+	// Limits as for Tenant.
+	OrderingKey string
+
+	// Header is sent with every attempt, besides what the library sets. Content-Type defaults to application/json.
+	// Headers that frame the request or sign it are refused.
+	Header http.Header
+}
+
+// Endpoint is where events go.
+type Endpoint struct {
+	ID     string // 1 to 128 visible ASCII characters; required
+	URL    string // absolute http or https URL without user info or fragment; required
+	Tenant string // gets the events of this tenant only; see [Event.Tenant]
+
+	// Secrets sign. The first is the current one; formats that carry several signatures carry one per secret,
+	// the others use the first alone. Required, unless the profile's scheme signs nothing.
+	Secrets []Secret
+
+	// Types are the subscribed event types: exact ("order_create"), by prefix ("order.*", "order_*") or all ("*").
+	// None means all.
+	Types []string
+
+	// Profile names the [Profile] whose rules apply, "" the dispatcher's default. The fields below override it.
+	Profile string
+
+	Schedule Schedule      // retry delays; zero: the profile's
+	Timeout  time.Duration // limit of one attempt over connect, headers and body; zero: the profile's
+	Success  SuccessRule   // statuses that count as delivered; zero: the profile's
+
+	MaxInFlight int         // attempts under way at once, per process; zero: [DispatcherOptions.MaxInFlight]
+	Rate        Rate        // limit over all processes together; zero: none
+	Order       OrderPolicy // what happens to an ordering key behind a dead letter; zero: [BlockBehindDeadLetter]
+
+	// AllowPrivate lets this endpoint be at a private, loopback or otherwise special address.
+	// See [DispatcherOptions.AllowPrivate] for what that risks.
+	AllowPrivate bool
+}
+
+// State is where a delivery stands.
+type State string
+
+// The states of a delivery. The first three and Held are waiting or under way; the others are final.
+const (
+	Queued         State = "queued"          // accepted, no attempt yet
+	Delivering     State = "delivering"      // claimed by a process
+	RetryScheduled State = "retry_scheduled" // an attempt failed; the next is due at Delivery.DueAt
+	Held           State = "held"            // kept: its endpoint or its key is on hold; derived when read, never stored
+	Delivered      State = "delivered"       // an attempt succeeded
+	DeadLetter     State = "dead_letter"     // gave up after the last attempt, or at once by the endpoint's rules
+	Canceled       State = "canceled"        // will not be sent: its endpoint was deleted, or somebody said so
+	Expired        State = "expired"         // its time ran out before it was delivered
+)
+
+// Final reports whether s is an end.
+func (s State) Final() bool {
+	return s == Delivered || s == DeadLetter || s == Canceled || s == Expired
+}
+
+// Delivery is one event on its way to one endpoint.
+type Delivery struct {
+	ID          string
+	EventID     string
+	EndpointID  string
+	OrderingKey string // "" when unordered
+	Sequence    int64  // place within EndpointID and OrderingKey, from 1 without gaps; 0 when unordered
+	State       State
+	Reason      string    // why it is in that state, in words; "" while everything goes its way
+	Attempts    int       // attempts that count, so far
+	DueAt       time.Time // when it may be tried next, or when the lease on it ends; zero in a final state
+	CreatedAt   time.Time
+	FinishedAt  time.Time // zero until the state is final
+}
+
+// Attempt is one HTTP try of a delivery.
+type Attempt struct {
+	DeliveryID string
+	Number     int           // 1 is the first try
+	Token      int64         // of the claim it was made under; unique within the delivery
+	StartedAt  time.Time     // on the store's clock
+	Duration   time.Duration // until the answer was read or the attempt failed
+	Status     int           // HTTP status, 0 when no answer came
+	Error      string        // kind of failure without an answer: "dns", "refused", "timeout", … (see [NetErrorKind]); else ""
+	Detail     string        // the error's text, without secrets; at most 512 bytes
+	Response   []byte        // beginning of the answer's body, at most 4 KiB
+	NextAt     time.Time     // when the next attempt is due; zero when there is none
+	Late       bool          // came after its lease was taken over: recorded, but it changed nothing
+}
+
+// Rate limits how many attempts an endpoint gets, over all processes together: Events each Per, with at most Burst
+// at once. The zero Rate is no limit.
+type Rate struct {
+	Events int           // attempts each Per; 0: no limit
+	Per    time.Duration // zero: a second
+	Burst  int           // zero: Events
+}
+
+// PerSecond is n attempts a second with a burst of n.
+func PerSecond(n int) Rate { return Rate{Events: n, Per: time.Second, Burst: n} }
+
+// OrderPolicy says what happens to the later deliveries of an ordering key when one of them becomes a dead letter.
+type OrderPolicy int8
+
+const (
+	// BlockBehindDeadLetter keeps the key waiting until the dead letter is replayed to its end, canceled or released.
+	BlockBehindDeadLetter OrderPolicy = iota
+	// SkipDeadLetter goes on with the next of the key.
+	SkipDeadLetter
+	// HoldKey puts the key on hold until a person releases it ([HoldStore.ReleaseKey]); what waits reads as [Held].
+	HoldKey
+)
