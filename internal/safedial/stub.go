@@ -1,0 +1,2 @@
+package safedial
+func CheckHost(h string) error { return nil }
