@@ -40,7 +40,7 @@ func (h *receiver) refuseUnread(w http.ResponseWriter, r *http.Request) *refusal
 		w.Header().Set("Accept-Encoding", "identity")
 		no = refusal{status: http.StatusUnsupportedMediaType, err: errors.New("webhook: receive: the body is compressed")}
 	case r.ContentLength > h.opts.MaxBody:
-		no = *bodyRefusal(errBodyTooLarge, h.opts.MaxBody)
+		no = *tooLarge(h.opts.MaxBody)
 	default:
 		return nil
 	}
@@ -117,21 +117,21 @@ func readAtMost(body io.Reader, length, limit int64) ([]byte, error) {
 
 // bodyRefusal says what an error of reading the body means.
 func bodyRefusal(err error, limit int64) *refusal {
-	var timeout net.Error
-	tooLarge := (*http.MaxBytesError)(nil) // from a limit around us
-	switch {
-	case errors.Is(err, errBodyTooLarge):
-		return &refusal{
-			status: http.StatusRequestEntityTooLarge,
-			err:    fmt.Errorf("webhook: receive: the body is larger than %d bytes", limit),
-		}
-	case errors.As(err, &tooLarge):
-		return &refusal{
-			status: http.StatusRequestEntityTooLarge,
-			err:    fmt.Errorf("webhook: receive: the body is larger than %d bytes", tooLarge.Limit),
-		}
-	case errors.As(err, &timeout) && timeout.Timeout():
+	if errors.Is(err, errBodyTooLarge) {
+		return tooLarge(limit)
+	}
+	if around, ok := errors.AsType[*http.MaxBytesError](err); ok { // a limit set around us
+		return tooLarge(around.Limit)
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return &refusal{status: http.StatusRequestTimeout, err: fmt.Errorf("webhook: receive: the body came too slowly: %w", err)}
 	}
 	return &refusal{status: http.StatusBadRequest, err: fmt.Errorf("webhook: receive: the body was cut off: %w", err)}
+}
+
+func tooLarge(limit int64) *refusal {
+	return &refusal{
+		status: http.StatusRequestEntityTooLarge,
+		err:    fmt.Errorf("webhook: receive: the body is larger than %d bytes", limit),
+	}
 }
