@@ -171,10 +171,7 @@ func (x *received) idempotencyKey() (Key, error) {
 	return x.key, x.keyErr
 }
 
-const (
-	maxKeyBytes  = 255 // of scopes and keys, as DedupeStore takes them
-	hashedPrefix = "sha256:"
-)
+const hashedPrefix = "sha256:"
 
 // storedKey is id as a store can keep it: itself, or its hash when it is too long or has bytes that databases refuse.
 // What looks like such a hash is hashed too, so that no two ids ever share a key.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -99,60 +98,4 @@ func (h *receiver) recordKept(ctx context.Context, x *received, res *BeginResult
 		return &BeginResult{Status: KeyRunning}, nil // the old content is recorded now: look again
 	}
 	return &BeginResult{Status: KeyDone, Response: &a.resp, DoneAt: a.at}, nil
-}
-
-// storeClock estimates the clock of a dedupe store that has one of its own. A store without a Now method goes by time.Now.
-// Between readings it goes on with this process's monotonic clock, so steps of the wall clock do not matter.
-type storeClock struct {
-	source interface {
-		Now(context.Context) (time.Time, error)
-	}
-	last    atomic.Pointer[clockReading]
-	reading atomic.Bool // somebody reads the store's clock anew
-}
-
-type clockReading struct{ local, store time.Time }
-
-// clockAge is how old a reading may be.
-const clockAge = 30 * time.Second
-
-func newStoreClock(store DedupeStore) *storeClock {
-	c := &storeClock{}
-	c.source, _ = store.(interface {
-		Now(context.Context) (time.Time, error)
-	})
-	return c
-}
-
-// now is the store's time. It asks the store at first and then every 30 s, one caller for all.
-// When a later reading fails, the last is good enough.
-func (c *storeClock) now(ctx context.Context) (time.Time, error) {
-	if c.source == nil {
-		return time.Now(), nil
-	}
-	last := c.last.Load()
-	if last == nil {
-		return c.read(ctx)
-	}
-	elapsed := time.Since(last.local)
-	if elapsed > clockAge && c.reading.CompareAndSwap(false, true) {
-		defer c.reading.Store(false)
-		if t, err := c.read(ctx); err == nil {
-			return t, nil
-		}
-	}
-	return last.store.Add(elapsed), nil
-}
-
-func (c *storeClock) read(ctx context.Context) (time.Time, error) {
-	before := time.Now()
-	t, err := c.source.Now(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	local := time.Now()
-	// The store read its clock somewhere in between; half the way is the least wrong.
-	t = t.Add(local.Sub(before) / 2)
-	c.last.Store(&clockReading{local: local, store: t})
-	return t, nil
 }
