@@ -31,7 +31,8 @@ func play(part string) {
 }
 
 var parts = map[string]func() error{
-	"server": serverPart,
+	"server":  serverPart,
+	"migrate": migratePart,
 }
 
 // serverPart starts both servers, says where they are, and hangs until it is killed.
