@@ -19,6 +19,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -520,7 +521,9 @@ func (l *recvLog) text() string {
 }
 
 // Whatever goes wrong, neither the log nor the store nor an answer shows secrets, credentials, cookies or bodies.
-func TestReceiveTellsNoSecrets(t *testing.T) {
+func TestReceiveTellsNoSecrets(t *testing.T) { synctest.Test(t, testReceiveTellsNoSecrets) }
+
+func testReceiveTellsNoSecrets(t *testing.T) {
 	log, store := &recvLog{}, newRecvStore()
 	handler := &recvCounter{then: func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Set-Cookie", "canary-set")
