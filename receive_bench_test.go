@@ -79,6 +79,9 @@ func (s *benchStore) Begin(_ context.Context, req *BeginRequest) (*BeginResult, 
 	if res := s.rows[k]; res != nil {
 		return res, nil
 	}
+	if len(s.rows) > 10_000 { // the garbage collector's work on old keys is not what is measured
+		clear(s.rows)
+	}
 	res := &BeginResult{Token: 1}
 	s.rows[k] = res
 	return res, nil

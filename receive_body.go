@@ -33,21 +33,21 @@ func (h *receiver) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *re
 
 // refuseUnread refuses what can be refused without reading the body.
 func (h *receiver) refuseUnread(w http.ResponseWriter, r *http.Request) *refusal {
-	no := refusal{}
+	var no *refusal
 	switch {
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		no = refusal{status: http.StatusMethodNotAllowed, err: fmt.Errorf("webhook: receive: method %.16q, want POST", r.Method)}
+		no = &refusal{status: http.StatusMethodNotAllowed, err: fmt.Errorf("webhook: receive: method %.16q, want POST", r.Method)}
 	case compressed(r.Header):
 		w.Header().Set("Accept-Encoding", "identity")
-		no = refusal{status: http.StatusUnsupportedMediaType, err: errors.New("webhook: receive: the body is compressed")}
+		no = &refusal{status: http.StatusUnsupportedMediaType, err: errors.New("webhook: receive: the body is compressed")}
 	case r.ContentLength > h.opts.MaxBody:
-		no = *tooLarge(h.opts.MaxBody)
+		no = tooLarge(h.opts.MaxBody)
 	default:
 		return nil
 	}
 	closeAfter(w, r)
-	return &no
+	return no
 }
 
 // compressed reports whether the body has any encoding but "identity". Signatures cover the bytes that the sender's program
