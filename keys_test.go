@@ -217,7 +217,7 @@ func TestKeyFromJSON(t *testing.T) {
 	if want := `webhook: key: body field "data.id": is missing`; err == nil || err.Error() != want {
 		t.Errorf("reads %v, want %s", err, want)
 	}
-	if _, err := KeyFromJSON()(&Message{Body: []byte(`{}`)}); !errors.Is(err, ErrInvalid) {
+	if _, err := KeyFromJSON()(&Message{Body: []byte(`"text"`)}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("no path: %v", err)
 	}
 	path := []string{"id"}
