@@ -27,8 +27,8 @@ func (s *Store) Extend(ctx context.Context, req *webhook.ExtendRequest) (*webhoo
 func (s *Store) Complete(ctx context.Context, req *webhook.CompleteRequest) (*webhook.CompleteResult, error) {
 	return nil, errTODO
 }
-func (s *Store) Hold(ctx context.Context, req *webhook.HoldRequest) error  { return errTODO }
-func (s *Store) Unhold(ctx context.Context, endpointID string) error       { return errTODO }
+func (s *Store) Hold(ctx context.Context, req *webhook.HoldRequest) error { return errTODO }
+func (s *Store) Unhold(ctx context.Context, endpointID string) error      { return errTODO }
 func (s *Store) ReleaseKey(ctx context.Context, req *webhook.ReleaseKeyRequest) (bool, error) {
 	return false, errTODO
 }
