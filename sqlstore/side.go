@@ -88,10 +88,7 @@ func limitOr(limit, otherwise int) int {
 	return limit
 }
 
-const (
-	maxText    = 255 // bytes of IDs, tenants and keys that are columns
-	unstorable = "is not UTF-8 without NUL"
-)
+const unstorable = "is not UTF-8 without NUL"
 
 // storable reports whether every database keeps text as it is; limit in bytes, negative for none.
 func storable(text string, limit int) bool {
