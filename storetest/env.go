@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/signalpost/webhook"
@@ -20,6 +21,8 @@ type env struct {
 	h     Harness
 	opens chan chan Harness // asks Check for another store
 
+	stopped *atomic.Bool // set when one of the goroutines of parallel has failed, so that others may stop
+
 	s, s2 webhook.Store // the two handles; nil when the store is Without Store
 }
 
@@ -30,7 +33,7 @@ func newEnv(ctx context.Context, h Harness) *env {
 	if h.Second == nil {
 		h.Second = h.Store
 	}
-	e := &env{ctx: ctx, h: h, opens: make(chan chan Harness)}
+	e := &env{ctx: ctx, h: h, opens: make(chan chan Harness), stopped: new(atomic.Bool)}
 	e.s, _ = h.Store.(webhook.Store)
 	e.s2, _ = h.Second.(webhook.Store)
 	return e
@@ -102,7 +105,9 @@ func (e *env) parallel(n int, f func(i int)) {
 	for i := range n {
 		wg.Go(func() {
 			<-start
-			errs[i] = guard(func() { f(i) })
+			if errs[i] = guard(func() { f(i) }); errs[i] != nil {
+				e.stopped.Store(true)
+			}
 		})
 	}
 	close(start)
