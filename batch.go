@@ -128,7 +128,7 @@ func (b *batcher) commit(ctx context.Context, calls []*sendCall) {
 
 // enqueue reserves senders for what can be handed over and writes the batch. Reservations do not outlive an error.
 func (b *batcher) enqueue(ctx context.Context, calls []*sendCall) (*EnqueueResult, error) {
-	now, err := b.d.clock.now(ctx, b.d.store)
+	now, err := b.d.clock.now(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ type Dispatcher struct {
 	profiles map[string]*Profile
 	unknown  *route
 
-	clock     storeClock
+	clock     *storeClock
 	client    *httpClient
 	routes    *routes
 	lanes     *lanes
@@ -78,7 +78,7 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 	if store == nil {
 		return nil, &FieldError{Op: "dispatcher", Field: "store", Reason: "is nil"}
 	}
-	d := &Dispatcher{store: store}
+	d := &Dispatcher{store: store, clock: newStoreClock(store)}
 	if opts != nil {
 		d.opts = *opts
 	}
@@ -220,7 +220,7 @@ const drainMargin = 750 * time.Millisecond
 // awaitStore reads the store's clock and endpoints for the first time. It reports false when ctx ended first.
 func (d *Dispatcher) awaitStore(ctx context.Context) bool {
 	for {
-		_, err := d.clock.now(ctx, d.store)
+		_, err := d.clock.now(ctx)
 		if err == nil {
 			_, err = d.routes.table(ctx, nil)
 		}

@@ -144,7 +144,7 @@ func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChan
 		}
 	}
 	if r.holds != nil {
-		now, err := r.d.clock.now(ctx, r.d.store)
+		now, err := r.d.clock.now(ctx)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -52,9 +52,9 @@ func (d *Dispatcher) SendTx(ctx context.Context, tx Enqueuer, ev Event) (id stri
 	id = call.event.Event.ID
 	clock, ok := tx.(nower)
 	if !ok {
-		clock = d.store
+		clock = d.store // a transaction that cannot tell the time
 	}
-	now, err := d.clock.now(ctx, clock)
+	now, err := d.clock.nowFrom(ctx, clock)
 	if err != nil {
 		return id, fmt.Errorf("webhook: send: %w", err)
 	}

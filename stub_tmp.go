@@ -61,24 +61,14 @@ func (c *httpClient) attempt(ctx context.Context, t *target, ev *Event, prep fun
 	res.Duration = time.Since(began)
 	return res
 }
-func validateHeader(h http.Header) error        { return nil }
-func (s Schedule) Validate() error              { return nil }
-func (s Schedule) IsZero() bool                 { return s.Kind == "" }
-func (s SuccessRule) Validate() error           { return nil }
-func (s SuccessRule) Accepts(status int) bool   { return status >= s.From && status <= s.To }
+func validateHeader(h http.Header) error      { return nil }
+func (s Schedule) Validate() error            { return nil }
+func (s Schedule) IsZero() bool               { return s.Kind == "" }
+func (s SuccessRule) Validate() error         { return nil }
+func (s SuccessRule) Accepts(status int) bool { return status >= s.From && status <= s.To }
 func (s Schedule) Next(n int, r float64) (time.Duration, bool) {
 	if n > len(s.List) {
 		return 0, false
 	}
 	return s.List[n-1], true
 }
-func (s Secret) IsZero() bool { return s.text == "" }
-func DefaultProfile() Profile {
-	return Profile{Name: "gett", Schedule: Schedule{Kind: "list", List: []time.Duration{30 * time.Second, 2 * time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour}}, Timeout: 30 * time.Second, Success: SuccessRule{200, 299}, Scheme: nullScheme{}}
-}
-type nullScheme struct{}
-func (nullScheme) Name() string { return "x" }
-func (nullScheme) Sign(m *Message, s []Secret, now time.Time) error { return nil }
-func (nullScheme) Verify(m *Message, s []Secret) (Verification, error) { return Verification{}, nil }
-func (p *Profile) Signer(s ...Secret) (*Signer, error) { return &Signer{}, nil }
-func ParseSecret(s string) (Secret, error) { return Secret{s}, nil }
