@@ -27,6 +27,7 @@ type dispatchBench struct {
 	n         int
 	endpoints int
 	inFlight  int
+	senders   int
 	rounds    int
 	receiver  *receiver
 	table     *table
@@ -122,7 +123,7 @@ func (b *dispatchBench) dispatcher(be *backend) (*webhook.Dispatcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts := &webhook.DispatcherOptions{AllowPrivate: true, MaxInFlight: b.inFlight, Logger: slog.Default()}
+	opts := &webhook.DispatcherOptions{AllowPrivate: true, MaxInFlight: b.inFlight, Senders: b.senders, Logger: slog.Default()}
 	for i := range b.endpoints {
 		opts.Endpoints = append(opts.Endpoints, webhook.Endpoint{
 			ID: fmt.Sprintf("endpoint-%03d", i), URL: fmt.Sprintf("%s/%d", b.receiver.url, i),

@@ -37,6 +37,7 @@ type options struct {
 	rounds    int
 	endpoints int
 	inFlight  int
+	senders   int
 	json      string
 	profile   string
 }
@@ -50,6 +51,7 @@ func run(args []string) error {
 	fs.IntVar(&o.rounds, "rounds", 3, "dispatch: rounds")
 	fs.IntVar(&o.endpoints, "endpoints", 16, "dispatch: endpoints, all at one receiver")
 	fs.IntVar(&o.inFlight, "inflight", 0, "dispatch: attempts under way at once to one endpoint; 0: the library's default")
+	fs.IntVar(&o.senders, "senders", 0, "dispatch: attempts under way at once in all; 0: the library's default")
 	fs.StringVar(&o.json, "json", "", "write all figures to this file")
 	fs.StringVar(&o.profile, "profile", "", "dispatch: write profiles of the drains to this folder")
 	if err := fs.Parse(args); err != nil {
@@ -96,7 +98,7 @@ func measureDispatch(o *options) ([]*table, error) {
 	}
 	defer r.stop()
 	b := &dispatchBench{
-		n: o.n, rounds: o.rounds, endpoints: o.endpoints, inFlight: o.inFlight,
+		n: o.n, rounds: o.rounds, endpoints: o.endpoints, inFlight: o.inFlight, senders: o.senders,
 		receiver: r, profile: &profiler{o.profile},
 	}
 	err = b.run(backends)
