@@ -1,21 +1,17 @@
 package webhook
 
 import (
+	"errors"
 	"fmt"
-	"net/url"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/signalpost/webhook/internal/safedial"
 )
 
 // Limits of what callers give, in bytes.
 const (
 	maxName  = 128 // IDs and types
 	maxLabel = 255 // tenants and ordering keys
-	maxURL   = 2048
 )
 
 // checkEvent is the door of Send.
@@ -38,10 +34,7 @@ func (d *Dispatcher) checkEvent(ev *Event) error {
 	if len(ev.Payload) > d.opts.MaxPayload {
 		return bad("Payload", fmt.Sprintf("has %d bytes, allowed %d (DispatcherOptions.MaxPayload)", len(ev.Payload), d.opts.MaxPayload))
 	}
-	if err := validateHeader(ev.Header); err != nil {
-		return bad("Header", err.Error())
-	}
-	return nil
+	return validateHeader(ev.Header)
 }
 
 // checkName says what is wrong with an ID or a type: it is 1 to 128 visible ASCII characters, none of them in not.
@@ -84,33 +77,40 @@ func (d *Dispatcher) checkEndpoint(ep *Endpoint) error {
 	if reason := checkLabel(ep.Tenant); reason != "" {
 		return bad("Tenant", reason)
 	}
-	if err := d.checkURL(ep); err != nil {
+	if err := checkEndpointURL(fmt.Sprintf("endpoint %q", ep.ID), ep.URL, d.opts.AllowPrivate || ep.AllowPrivate); err != nil {
 		return err
 	}
 	for _, name := range ep.Types {
-		if reason := checkName(strings.TrimSuffix(name, "*")+"x", "*,"); reason != "" {
+		if name != "*" && checkName(strings.TrimSuffix(name, "*"), "*,") != "" {
 			return bad("Types", fmt.Sprintf("%q: want an event type, a prefix and *, or *", name))
 		}
 	}
-	if d.profiles[cmpOr(ep.Profile, d.opts.Profiles[0].Name)] == nil {
+	profile := d.profiles[cmpOr(ep.Profile, d.opts.Profiles[0].Name)]
+	if profile == nil {
 		return &FieldError{
 			Op: fmt.Sprintf("endpoint %q", ep.ID), Field: "Profile", Cause: ErrUnknownProfile,
 			Reason: fmt.Sprintf("%q is not one that DispatcherOptions.Profiles has", ep.Profile),
 		}
 	}
-	if len(ep.Secrets) == 0 {
-		return bad("Secrets", "is empty: there is nothing to sign with")
-	}
-	if slices.ContainsFunc(ep.Secrets, Secret.IsZero) {
-		return &FieldError{Op: fmt.Sprintf("endpoint %q", ep.ID), Field: "Secrets", Reason: "has an empty secret", Cause: ErrEmptySecret}
+	if _, err := profile.Signer(ep.Secrets...); err != nil {
+		return within(err, ep, "Secrets")
 	}
 	if err := ep.Schedule.Validate(); err != nil {
-		return bad("Schedule", err.Error())
+		return within(err, ep, "Schedule")
 	}
 	if err := ep.Success.Validate(); err != nil {
-		return bad("Success", err.Error())
+		return within(err, ep, "Success")
 	}
 	return checkLimits(ep, bad)
+}
+
+// within turns the error of a part of an endpoint into one of the endpoint.
+func within(err error, ep *Endpoint, field string) error {
+	out := &FieldError{Op: fmt.Sprintf("endpoint %q", ep.ID), Field: field, Reason: err.Error()}
+	if fe, ok := errors.AsType[*FieldError](err); ok {
+		out.Reason, out.Cause = fe.Field+" "+fe.Reason, fe.Cause
+	}
+	return out
 }
 
 func cmpOr(s, def string) string {
@@ -137,36 +137,6 @@ func checkLimits(ep *Endpoint, bad func(field, reason string) error) error {
 	return nil
 }
 
-// checkURL refuses what cannot be sent to, and literal addresses that the guard would refuse at every attempt.
-func (d *Dispatcher) checkURL(ep *Endpoint) error {
-	bad := func(reason string, cause error) error {
-		return &FieldError{Op: fmt.Sprintf("endpoint %q", ep.ID), Field: "URL", Reason: reason, Cause: cause}
-	}
-	if len(ep.URL) > maxURL {
-		return bad(fmt.Sprintf("has %d bytes, allowed %d", len(ep.URL), maxURL), nil)
-	}
-	u, err := url.Parse(ep.URL)
-	switch {
-	case err != nil:
-		return bad("is malformed", nil) // the error would show the URL, which may hold a secret
-	case u.Scheme != "https" && u.Scheme != "http":
-		return bad(fmt.Sprintf("scheme is %q, want https or http", u.Scheme), nil)
-	case u.Hostname() == "":
-		return bad("has no host", nil)
-	case u.User != nil:
-		return bad("has user info; it would be shown in logs", nil)
-	case u.Fragment != "":
-		return bad("has a fragment, which is never sent", nil)
-	}
-	if d.opts.AllowPrivate || ep.AllowPrivate || d.opts.Transport != nil {
-		return nil
-	}
-	if err := safedial.CheckHost(u.Hostname()); err != nil {
-		return bad(fmt.Sprintf("%v; allow it with Endpoint.AllowPrivate or DispatcherOptions.AllowPrivate", err), ErrBlockedAddress)
-	}
-	return nil
-}
-
 // checkProfile refuses profiles that cannot be sent by.
 func checkProfile(p *Profile) error {
 	bad := func(field, reason string) error {
@@ -179,17 +149,15 @@ func checkProfile(p *Profile) error {
 		return bad("Scheme", "is nil")
 	case p.Timeout <= 0:
 		return bad("Timeout", fmt.Sprintf("is %v, want more than 0", p.Timeout))
-	case p.Success == SuccessRule{}:
-		return bad("Success", "is zero: no answer would count as delivered")
 	}
 	if p.Schedule.IsZero() {
 		return bad("Schedule", "is zero; NoRetry is one without retries")
 	}
 	if err := p.Schedule.Validate(); err != nil {
-		return bad("Schedule", err.Error())
+		return fmt.Errorf("webhook: profile %q: %w", p.Name, err)
 	}
 	if err := p.Success.Validate(); err != nil {
-		return bad("Success", err.Error())
+		return fmt.Errorf("webhook: profile %q: %w", p.Name, err)
 	}
 	return nil
 }

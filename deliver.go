@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -24,7 +23,7 @@ func (d *Dispatcher) newRoute(ep Endpoint) *route {
 	if !ep.Schedule.IsZero() {
 		rt.schedule = ep.Schedule
 	}
-	if ep.Success != (SuccessRule{}) {
+	if !ep.Success.IsZero() {
 		rt.success = ep.Success
 	}
 	if ep.Timeout > 0 {
@@ -39,12 +38,7 @@ func (d *Dispatcher) newRoute(ep Endpoint) *route {
 		rt.err = err
 		return rt
 	}
-	u, err := url.Parse(ep.URL)
-	if err != nil {
-		rt.err = &FieldError{Op: "endpoint", Field: "URL", Reason: "is malformed"}
-		return rt
-	}
-	rt.target = &target{url: u, signer: signer, timeout: timeout, allowPrivate: ep.AllowPrivate}
+	rt.target, rt.err = newTarget("endpoint", ep.URL, target{signer: signer, timeout: timeout, allowPrivate: ep.AllowPrivate})
 	return rt
 }
 
@@ -77,17 +71,12 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 		// It waited too long for a sender: its lease could end before the attempt is recorded.
 		return d.returned(it, 0, ""), 0
 	}
-	attempt, res := d.try(ctx, rt, it)
-	if res.Canceled {
-		return d.returned(it, 0, ""), 0
-	}
-	outcome := d.judge(ctx, rt, it, attempt, res)
-	d.traceAttemptDone(res.Context, it, &outcome)
-	return outcome, attempt.Duration
+	return d.try(ctx, rt, it)
 }
 
-// try makes one attempt, keeping its lease alive where the time limit is long.
-func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (*Attempt, *attemptResult) {
+// try makes one attempt, keeping its lease alive where the time limit is long. An attempt that the end of Run cut off
+// does not count.
+func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, time.Duration) {
 	a := &Attempt{
 		DeliveryID: it.Delivery.ID, Number: it.Delivery.Attempts + 1, Token: it.Token,
 		StartedAt: d.clock.estimate(),
@@ -97,12 +86,19 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (*Attempt, *a
 		defer stop()
 		go d.keepLease(keep, rt, it)
 	}
+	traced := ctx
 	res := d.client.attempt(ctx, rt.target, &it.Event, func(ctx context.Context, header http.Header) context.Context {
-		return d.traceAttemptStart(ctx, it, a.Number, header)
+		traced = d.traceAttemptStart(ctx, it, a.Number, header)
+		return traced
 	})
 	a.Duration = res.Duration
 	a.Status, a.Error, a.Detail, a.Response = res.Status, res.Kind, res.Detail, res.Response
-	return a, res
+	if a.Error == NetErrorCanceled && ctx.Err() != nil {
+		return d.returned(it, 0, ""), 0
+	}
+	outcome := d.judge(ctx, rt, it, a, res.RetryAfter)
+	d.traceAttemptDone(traced, it, &outcome)
+	return outcome, a.Duration
 }
 
 // keepLease extends a lease until ctx ends, a third of its time before its end.
@@ -119,7 +115,7 @@ func (d *Dispatcher) keepLease(ctx context.Context, rt *route, it *item) {
 }
 
 // judge decides what an attempt means for its delivery.
-func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt, res *attemptResult) Outcome {
+func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt, retryAfter time.Duration) Outcome {
 	o := Outcome{EndpointID: it.Delivery.EndpointID, DeliveryID: it.Delivery.ID, Token: it.Token, Attempt: a}
 	answer := describeAnswer(a)
 	if a.Error == "" && rt.success.Accepts(a.Status) {
@@ -138,7 +134,7 @@ func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt,
 		return o
 	}
 	o.Next, o.Reason = RetryScheduled, answer
-	o.DueAt = d.clock.estimate().Add(max(delay, res.RetryAfter))
+	o.DueAt = d.clock.estimate().Add(max(delay, retryAfter))
 	a.NextAt = o.DueAt
 	return o
 }

@@ -42,9 +42,13 @@ type DispatcherOptions struct {
 	// services that register endpoints themselves.
 	AllowPrivate bool
 
-	Proxy     *url.URL          // egress proxy for all requests; nil: none, whatever the environment says
-	TLS       *tls.Config       // for all requests, as for a private CA; nil: the system's roots
-	Transport http.RoundTripper // sends the requests instead; nil: one made for the purpose. The address guard is then its business
+	Proxy     *url.URL    // egress proxy (http, https, socks5) for all requests; nil: none, whatever the environment says
+	TLS       *tls.Config // for all requests, as for a private CA; nil: Go's defaults
+	UserAgent string      // "": the library's name
+
+	// Transport sends the requests instead of the dispatcher's own, as in tests. It then has to guard addresses itself, and
+	// Proxy and TLS must be unset.
+	Transport http.RoundTripper
 
 	Logger *slog.Logger // nil: slog.Default()
 	Trace  *Trace       // nil: none
@@ -98,19 +102,21 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 		d.profiles[p.Name] = p
 	}
 	d.unknown = &route{inFlight: d.opts.MaxInFlight, lease: d.lease(d.opts.Profiles[0].Timeout)}
-	d.client = newHTTPClient(clientOptions{
-		AllowPrivate: d.opts.AllowPrivate, Proxy: d.opts.Proxy, TLS: d.opts.TLS,
-		Transport: d.opts.Transport, Senders: d.opts.Senders, MaxRetryAfter: d.opts.MaxRetryAfter,
+	client, err := newHTTPClient(&clientOptions{
+		AllowPrivate: d.opts.AllowPrivate, Proxy: d.opts.Proxy, TLS: d.opts.TLS, Transport: d.opts.Transport,
+		Senders: d.opts.Senders, UserAgent: d.opts.UserAgent, MaxRetryAfter: d.opts.MaxRetryAfter,
 	})
+	if err != nil {
+		return nil, err
+	}
+	d.client = client
 	d.feed = newFeed(d)
 	d.lanes = newLanes(d.feed.kick)
 	d.batcher = &batcher{d: d}
 	d.completer = newCompleter(d)
-	routes, err := newRoutes(d, store)
-	if err != nil {
+	if d.routes, err = newRoutes(d, store); err != nil {
 		return nil, err
 	}
-	d.routes = routes
 	return d, nil
 }
 

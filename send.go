@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"net/http"
 	"slices"
 	"time"
 
@@ -82,7 +83,7 @@ func (d *Dispatcher) prepare(ctx context.Context, ev Event, tx Enqueuer) (*sendC
 		ev.ID = NewEventID()
 	}
 	ev.Payload = slices.Clone(ev.Payload)
-	ev.Header = ev.Header.Clone()
+	ev.Header = canonicalHeader(ev.Header)
 	table, err := d.routes.table(ctx, tx)
 	if err != nil {
 		return nil, fmt.Errorf("webhook: send: reading endpoints: %w", err)
@@ -97,6 +98,18 @@ func (d *Dispatcher) prepare(ctx context.Context, ev Event, tx Enqueuer) (*sendC
 		call.event.Deliveries[i] = NewDelivery{ID: ids.New("dlv_"), EndpointID: rt.endpoint.ID, OrderingKey: ev.OrderingKey}
 	}
 	return call, nil
+}
+
+// canonicalHeader copies a header, with its names in canonical form.
+func canonicalHeader(h http.Header) http.Header {
+	if len(h) == 0 {
+		return nil
+	}
+	c := make(http.Header, len(h))
+	for name, values := range h {
+		c[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+	}
+	return c
 }
 
 // digest is over all that the caller gave but the ID, each part preceded by its length.

@@ -1,2 +1,0 @@
-package safedial
-func CheckHost(h string) error { return nil }
