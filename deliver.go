@@ -155,15 +155,12 @@ func plural(n int, noun string) string {
 
 // disable puts an endpoint on hold that asked to hear no more.
 func (d *Dispatcher) disable(ctx context.Context, it *item, reason string) {
-	if d.routes.holds == nil {
+	id := it.Delivery.EndpointID
+	if err := d.hold(ctx, id, "gone", reason); err != nil {
+		d.log.Error("webhook: could not disable an endpoint that is gone", slog.String("endpoint", id), slog.Any("error", err))
 		return
 	}
-	req := &HoldRequest{Now: d.clock.estimate(), EndpointID: it.Delivery.EndpointID, Kind: "gone", Reason: reason}
-	if err := d.routes.holds.Hold(ctx, req); err != nil {
-		d.log.Error("webhook: could not disable an endpoint that is gone", slog.String("endpoint", req.EndpointID), slog.Any("error", err))
-		return
-	}
-	d.log.Warn("webhook: endpoint disabled: it is gone (410)", slog.String("endpoint", req.EndpointID))
+	d.log.Warn("webhook: endpoint disabled: it is gone (410)", slog.String("endpoint", id))
 }
 
 // outcome ends a delivery without an attempt.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -267,32 +266,3 @@ func (d *Dispatcher) maintain(ctx context.Context) {
 
 // pruneEvery is how often a running dispatcher forgets up to 1,000 expired keys.
 const pruneEvery = time.Minute
-
-// PutEndpoint creates or replaces an endpoint in the store, after checking it: this is the door that refuses unknown profiles,
-// malformed URLs and literal private addresses. It applies at once in this process, also to waiting retries, and within a second in others.
-func (d *Dispatcher) PutEndpoint(ctx context.Context, ep Endpoint) error {
-	if d.routes.store == nil {
-		return errors.New("webhook: endpoint: the store keeps no endpoints; give them in DispatcherOptions.Endpoints")
-	}
-	if err := d.checkEndpoint(&ep); err != nil {
-		return err
-	}
-	if err := d.routes.store.PutEndpoint(ctx, ep); err != nil {
-		return fmt.Errorf("webhook: endpoint %q: %w", ep.ID, err)
-	}
-	_, err := d.routes.refresh(ctx, d.routes.current.Load())
-	return err
-}
-
-// DeleteEndpoint removes an endpoint from the store; [ErrNotFound] when there is none. What waits for it ends as
-// canceled when its turn comes.
-func (d *Dispatcher) DeleteEndpoint(ctx context.Context, id string) error {
-	if d.routes.store == nil {
-		return errors.New("webhook: endpoint: the store keeps no endpoints")
-	}
-	if err := d.routes.store.DeleteEndpoint(ctx, id); err != nil {
-		return fmt.Errorf("webhook: endpoint %q: %w", id, err)
-	}
-	_, err := d.routes.refresh(ctx, d.routes.current.Load())
-	return err
-}

@@ -51,8 +51,8 @@ type ReceiveOptions struct {
 	// [http.Server.ReadTimeout]; behind a writer that hides both, set the server's.
 	BodyTimeout time.Duration
 
-	// HandlerTimeout is the deadline of the handler's context, which a client that hangs up does not cancel. It must be
-	// shorter than Hold, and the difference is the time left for recording. Zero: three quarters of Hold.
+	// HandlerTimeout is the deadline of the handler's context, which a client that hangs up does not cancel. It counts from
+	// when the key is taken, must be shorter than Hold, and the difference is the time left for recording. Zero: three quarters of Hold.
 	HandlerTimeout time.Duration
 
 	// Hold is how long a key stays taken when nothing more is heard of its handler, as after a crash. A handler that ignores
@@ -267,19 +267,25 @@ func (h *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, x, no)
 		return
 	}
-	// From here on nothing depends on the client any more.
-	ctx := context.WithoutCancel(r.Context())
 	if h.opts.Dedupe == nil {
-		if rec, no := h.run(ctx, w, r, x); no != nil {
-			h.refuse(w, r, x, no)
-		} else {
-			rec.send()
-		}
+		h.runOnly(w, r, x)
 		return
 	}
-	if token, ok := h.take(ctx, w, r, x); ok {
-		h.process(ctx, w, r, x, token)
+	if l, ok := h.take(w, r, x); ok {
+		defer l.cancel()
+		h.process(l, w, r, x)
 	}
+}
+
+// runOnly runs the handler without a key.
+func (h *receiver) runOnly(w http.ResponseWriter, r *http.Request, x *received) {
+	ctx, cancel := context.WithTimeout(&x.ctx, h.opts.HandlerTimeout)
+	defer cancel()
+	if no := h.run(ctx, w, r, x); no != nil {
+		h.refuse(w, r, x, no)
+		return
+	}
+	x.rec.send()
 }
 
 // accept does all that comes before the key is taken. The result is set once the request is verified.
@@ -309,24 +315,22 @@ func (h *receiver) accept(w http.ResponseWriter, r *http.Request) (*received, *r
 // errHandlerLate: a handler that gives up on its context often just returns, which net/http would turn into a 200.
 var errHandlerLate = errors.New("webhook: receive: the handler wrote nothing before its deadline")
 
-// run runs the handler.
-func (h *receiver) run(ctx context.Context, w http.ResponseWriter, r *http.Request, x *received) (*responseRecorder, *refusal) {
-	rec := newResponseRecorder(w)
-	ctx, cancel := context.WithTimeout(ctx, h.opts.HandlerTimeout)
+// run runs the handler; x.rec has its answer.
+func (h *receiver) run(ctx context.Context, w http.ResponseWriter, r *http.Request, x *received) *refusal {
+	x.rec.reset(w)
 	returned := false
 	defer func() {
-		cancel()
 		if !returned {
-			rec.discard()
+			x.rec.discard()
 		}
 	}()
-	h.next.ServeHTTP(rec, x.request(ctx, r))
+	h.next.ServeHTTP(&x.rec, x.request(ctx, r))
 	returned = true
-	if rec.status == 0 && ctx.Err() != nil {
-		rec.discard()
-		return nil, &refusal{status: http.StatusServiceUnavailable, retryAfter: retryAfterDown, err: errHandlerLate}
+	if x.rec.status == 0 && ctx.Err() != nil {
+		x.rec.discard()
+		return &refusal{status: http.StatusServiceUnavailable, retryAfter: retryAfterDown, err: errHandlerLate}
 	}
-	return rec, nil
+	return nil
 }
 
 func (h *receiver) success(status int) bool {

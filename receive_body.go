@@ -16,7 +16,7 @@ const firstRead = 64 << 10
 // readBody reads the whole body within the limits of size and time.
 func (h *receiver) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
 	// The deadline comes first: after a refusal the server still reads some of the rest, however slowly it comes.
-	done := h.limitReading(w, r)
+	limited := h.limitReading(w, r)
 	if no := h.refuseUnread(w, r); no != nil {
 		return nil, no
 	}
@@ -25,27 +25,29 @@ func (h *receiver) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *re
 		closeAfter(w, r)
 		return nil, bodyRefusal(err, h.opts.MaxBody)
 	}
-	done()
+	if limited { // it would fire within the handler and look like a client that hangs up
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // fails only with the connection, and the answer will too
+	}
 	return body, nil
 }
 
 // refuseUnread refuses what can be refused without reading the body.
 func (h *receiver) refuseUnread(w http.ResponseWriter, r *http.Request) *refusal {
-	no := refusal{}
+	var no *refusal
 	switch {
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		no = refusal{status: http.StatusMethodNotAllowed, err: fmt.Errorf("webhook: receive: method %.16q, want POST", r.Method)}
+		no = &refusal{status: http.StatusMethodNotAllowed, err: fmt.Errorf("webhook: receive: method %.16q, want POST", r.Method)}
 	case compressed(r.Header):
 		w.Header().Set("Accept-Encoding", "identity")
-		no = refusal{status: http.StatusUnsupportedMediaType, err: errors.New("webhook: receive: the body is compressed")}
+		no = &refusal{status: http.StatusUnsupportedMediaType, err: errors.New("webhook: receive: the body is compressed")}
 	case r.ContentLength > h.opts.MaxBody:
-		no = *tooLarge(h.opts.MaxBody)
+		no = tooLarge(h.opts.MaxBody)
 	default:
 		return nil
 	}
 	closeAfter(w, r)
-	return &no
+	return no
 }
 
 // compressed reports whether the body has any encoding but "identity". Signatures cover the bytes that the sender's program
@@ -68,20 +70,16 @@ func closeAfter(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// limitReading sets a deadline on reading the body, where that is possible and the server has none. The function
-// returned takes it away again: it would fire within the handler and look like a client that hangs up.
-func (h *receiver) limitReading(w http.ResponseWriter, r *http.Request) (done func()) {
+// limitReading sets a deadline on reading the body, where that is possible and the server has none.
+func (h *receiver) limitReading(w http.ResponseWriter, r *http.Request) bool {
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
-		return func() {}
+		return false
 	}
 	if srv, _ := r.Context().Value(http.ServerContextKey).(*http.Server); srv != nil && srv.ReadTimeout > 0 {
-		return func() {}
+		return false
 	}
-	c := http.NewResponseController(w)
-	if err := c.SetReadDeadline(time.Now().Add(h.opts.BodyTimeout)); err != nil {
-		return func() {} // not supported: see BodyTimeout
-	}
-	return func() { _ = c.SetReadDeadline(time.Time{}) } // fails only with the connection, which the answer will find out
+	err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.opts.BodyTimeout))
+	return err == nil // else it is not supported: see BodyTimeout
 }
 
 var errBodyTooLarge = errors.New("body too large")

@@ -57,11 +57,27 @@ func receivedFrom(ctx context.Context) *received {
 	return x
 }
 
+// receivedContext is a context that knows its request: context.WithValue without an allocation.
+type receivedContext struct {
+	context.Context
+	x *received
+}
+
+// Value implements [context.Context].
+func (c *receivedContext) Value(key any) any {
+	if key == (receivedKey{}) {
+		return c.x
+	}
+	return c.Context.Value(key)
+}
+
 // received is a request whose body has been read. One allocation carries all that lives as long as it.
 type received struct {
 	msg          Message
 	url          url.URL
 	body         receivedBody
+	rec          responseRecorder
+	ctx          receivedContext // outlives the client; everything after the verification runs on it or below it
 	verification Verification
 	describe     func(*Message) (id, eventType string)
 	tenant       string    // the scope that the options gave
@@ -94,13 +110,14 @@ func newReceived(r *http.Request, body []byte, describe func(*Message) (id, even
 			x.url.Scheme = "https"
 		}
 	}
+	x.ctx = receivedContext{Context: context.WithoutCancel(r.Context()), x: x}
 	x.msg = Message{Method: r.Method, URL: &x.url, Header: r.Header, Body: body}
 	return x
 }
 
-// request is r for the handler: its context and, as if unread, its body.
+// request is r for the handler: a context below x.ctx and, as if unread, its body.
 func (x *received) request(ctx context.Context, r *http.Request) *http.Request {
-	req := r.WithContext(context.WithValue(ctx, receivedKey{}, x))
+	req := r.WithContext(ctx)
 	x.body.Reset(x.msg.Body)
 	req.Body = &x.body
 	req.ContentLength = int64(len(x.msg.Body))

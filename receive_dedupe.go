@@ -26,28 +26,39 @@ var (
 	errBadRecord   = errors.New("webhook: receive: the dedupe store calls a key done and has no usable answer for it")
 )
 
+// lease is a key that is taken. Begin, the handler and, in the common case, Finish share a context: it has the
+// handler's deadline, and a guard ends it earlier when the store does not answer.
+type lease struct {
+	token  int64
+	ctx    context.Context
+	cancel context.CancelFunc // to be called when all is done
+	guard  *time.Timer        // cancels ctx; stopped while the handler runs
+}
+
 // take takes the request's key. When it cannot, it answers the request and reports false.
-func (h *receiver) take(ctx context.Context, w http.ResponseWriter, r *http.Request, x *received) (token int64, ok bool) {
+func (h *receiver) take(w http.ResponseWriter, r *http.Request, x *received) (lease, bool) {
 	giveUp := time.Now().Add(h.opts.Wait)
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		res, err := h.begin(ctx, x)
+		l, res, err := h.begin(x)
 		if err == nil {
-			res, err = h.recordKept(ctx, x, res)
+			res, err = h.recordKept(&l, x, res)
 		}
+		if err == nil && res.Status == KeyTaken {
+			return l, true
+		}
+		l.cancel()
 		switch {
 		case err != nil:
 			h.refuse(w, r, x, storeDown(err))
-			return 0, false
-		case res.Status == KeyTaken:
-			return res.Token, true
+			return lease{}, false
 		case res.Status == KeyDone:
 			h.replay(w, r, x, res)
-			return 0, false
+			return lease{}, false
 		}
 		if !pauseFor(r.Context(), min(jitter(pause), time.Until(giveUp))) {
 			h.suppressed(r.Context(), x, SuppressedRepeatInfo{Running: true, Status: http.StatusConflict})
 			h.refuse(w, r, x, &refusal{status: http.StatusConflict, retryAfter: retryAfterBusy, err: errTwinRunning})
-			return 0, false
+			return lease{}, false
 		}
 	}
 }
@@ -59,38 +70,53 @@ func storeDown(err error) *refusal {
 	}
 }
 
-func (h *receiver) begin(ctx context.Context, x *received) (*BeginResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	now, err := h.clock.now(ctx)
+// begin asks the store for the key, once.
+func (h *receiver) begin(x *received) (lease, *BeginResult, error) {
+	var l lease
+	l.ctx, l.cancel = context.WithTimeout(&x.ctx, h.opts.HandlerTimeout)
+	l.guard = time.AfterFunc(storeTimeout, l.cancel)
+	now, err := h.clock.now(l.ctx)
 	if err != nil {
-		return nil, err
+		l.guard.Stop()
+		return l, nil, err
 	}
 	x.heldUntil = time.Now().Add(h.opts.Hold)
-	return h.opts.Dedupe.Begin(ctx, &BeginRequest{
+	res, err := h.opts.Dedupe.Begin(l.ctx, &BeginRequest{
 		Now: now, Scope: x.scope, Key: x.key.ID, Digest: x.key.Digest, Hold: h.opts.Hold,
 	})
+	inTime := l.guard.Stop()
+	switch {
+	case err != nil && !inTime:
+		return l, nil, fmt.Errorf("no answer within %s: %w", storeTimeout, err)
+	case err != nil:
+		return l, nil, err
+	case !inTime: // in the last moment
+		l.cancel()
+		l.ctx, l.cancel = context.WithTimeout(&x.ctx, h.opts.HandlerTimeout)
+	}
+	l.token = res.Token
+	return l, res, nil
 }
 
 // process runs the handler for a key that is held, and settles what becomes of the key.
-func (h *receiver) process(ctx context.Context, w http.ResponseWriter, r *http.Request, x *received, token int64) {
+func (h *receiver) process(l lease, w http.ResponseWriter, r *http.Request, x *received) {
 	returned := false
 	defer func() {
 		if !returned { // a panic, or runtime.Goexit
-			h.release(ctx, x, token)
+			h.release(x, l.token)
 		}
 	}()
-	rec, no := h.run(ctx, w, r, x)
+	no := h.run(l.ctx, w, r, x)
 	returned = true
 	switch {
 	case no != nil:
-		h.release(ctx, x, token)
+		h.release(x, l.token)
 		h.refuse(w, r, x, no)
-	case !h.success(rec.answered()):
-		h.release(ctx, x, token)
-		rec.send()
+	case !h.success(x.rec.answered()):
+		h.release(x, l.token)
+		x.rec.send()
 	default:
-		h.record(ctx, w, r, x, token, rec)
+		h.record(l, w, r, x)
 	}
 }
 
@@ -99,32 +125,42 @@ func (h *receiver) process(ctx context.Context, w http.ResponseWriter, r *http.R
 // When it cannot be stored, two things would be wrong. A 2xx without a record lets a later repeat, or a replayed capture, run the
 // handler again unnoticed. Freeing the key makes the sender's next try do that for certain. So the key stays held,
 // the answer is 503, and what was to be recorded stays in memory for the next try.
-func (h *receiver) record(ctx context.Context, w http.ResponseWriter, r *http.Request, x *received, token int64, rec *responseRecorder) {
-	resp := rec.stored(h.opts.ReplayHeaders, h.opts.MaxStoredBody)
-	err := h.finish(ctx, x, token, &resp)
+func (h *receiver) record(l lease, w http.ResponseWriter, r *http.Request, x *received) {
+	resp := x.rec.stored(h.opts.ReplayHeaders, h.opts.MaxStoredBody)
+	err := h.finish(&l, x, l.token, &resp)
 	if err == nil {
-		rec.send()
+		x.rec.send()
 		return
 	}
-	rec.discard()
+	x.rec.discard()
 	x.ran = true
-	h.kept.put(x, token, resp)
+	h.kept.put(x, l.token, resp)
 	if !errors.Is(err, ErrStaleKey) {
 		h.refuse(w, r, x, storeDown(err))
 		return
 	}
 	// The hold ended before the handler did, or an earlier Finish was done although it failed. See who has the key now:
 	// if nobody, it is taken and the answer recorded; if it is done, that answer counts.
-	h.log(ctx, slog.LevelWarn, "webhook: idempotency key was lost while its handler ran", x, err)
-	if _, ok := h.take(ctx, w, r, x); ok { // only when many others have pushed the answer out of memory
+	h.log(r.Context(), slog.LevelWarn, "webhook: idempotency key was lost while its handler ran", x, err)
+	if l, ok := h.take(w, r, x); ok { // only when many others have pushed the answer out of memory
+		l.cancel()
 		h.refuse(w, r, x, storeDown(err))
 	}
 }
 
 // finish records an answer. Failures are tried again for a while, [ErrStaleKey] is not.
-func (h *receiver) finish(ctx context.Context, x *received, token int64, resp *StoredResponse) error {
+func (h *receiver) finish(l *lease, x *received, token int64, resp *StoredResponse) error {
 	budget := max(recordLeast, min(recordPatience, time.Until(x.heldUntil)))
-	return persist(ctx, budget, func(ctx context.Context) error {
+	ctx := l.ctx
+	if deadline, _ := ctx.Deadline(); ctx.Err() == nil && time.Until(deadline) >= budget {
+		l.guard.Reset(budget)
+		defer l.guard.Stop()
+	} else {
+		fresh, cancel := context.WithTimeout(&x.ctx, budget)
+		defer cancel()
+		ctx = fresh
+	}
+	return persist(ctx, func() error {
 		now, err := h.clock.now(ctx)
 		if err != nil {
 			return err
@@ -136,8 +172,10 @@ func (h *receiver) finish(ctx context.Context, x *received, token int64, resp *S
 }
 
 // release frees the key of a handler that did not succeed. When the store fails, the key is free when its hold ends.
-func (h *receiver) release(ctx context.Context, x *received, token int64) {
-	err := persist(ctx, storeTimeout, func(ctx context.Context) error {
+func (h *receiver) release(x *received, token int64) {
+	ctx, cancel := context.WithTimeout(&x.ctx, storeTimeout)
+	defer cancel()
+	err := persist(ctx, func() error {
 		now, err := h.clock.now(ctx)
 		if err != nil {
 			return err
@@ -149,12 +187,10 @@ func (h *receiver) release(ctx context.Context, x *received, token int64) {
 	}
 }
 
-// persist calls f until it succeeds, finds the key stale, or the time is up.
-func persist(ctx context.Context, budget time.Duration, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, budget)
-	defer cancel()
+// persist calls f until it succeeds, finds the key stale, or ctx ends.
+func persist(ctx context.Context, f func() error) error {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		err := f(ctx)
+		err := f()
 		if err == nil || errors.Is(err, ErrStaleKey) || !pauseFor(ctx, jitter(pause)) {
 			return err
 		}

@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -69,7 +68,7 @@ func (u *unrecorded) drop(x *received, a *keptAnswer) {
 
 // recordKept records an answer that is kept for the key that Begin was just asked for. Its result is what Begin would have said
 // had the answer been recorded in time.
-func (h *receiver) recordKept(ctx context.Context, x *received, res *BeginResult) (*BeginResult, error) {
+func (h *receiver) recordKept(l *lease, x *received, res *BeginResult) (*BeginResult, error) {
 	a := h.kept.get(x)
 	if a == nil {
 		return res, nil
@@ -81,9 +80,9 @@ func (h *receiver) recordKept(ctx context.Context, x *received, res *BeginResult
 		h.kept.drop(x, a)
 		return res, nil
 	case res.Status == KeyTaken:
-		token = res.Token
+		token = l.token
 	}
-	err := h.finish(ctx, x, token, &a.resp)
+	err := h.finish(l, x, token, &a.resp)
 	switch {
 	case errors.Is(err, ErrStaleKey): // somebody else runs, or records this very answer: look again
 		return &BeginResult{Status: KeyRunning, HeldUntil: res.HeldUntil}, nil

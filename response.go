@@ -22,14 +22,15 @@ type responseRecorder struct {
 	status   int         // 0: nothing written yet
 	body     []byte
 	tooLarge bool
+	small    [64]byte // where body begins: most answers to webhooks are short
 }
 
-func newResponseRecorder(w http.ResponseWriter) *responseRecorder {
-	rec := &responseRecorder{w: w}
+func (rec *responseRecorder) reset(w http.ResponseWriter) {
+	*rec = responseRecorder{w: w}
+	rec.body = rec.small[:0]
 	if h := w.Header(); len(h) > 0 {
 		rec.before = h.Clone()
 	}
-	return rec
 }
 
 // Header implements [http.ResponseWriter].
@@ -93,11 +94,14 @@ func (rec *responseRecorder) stored(names []string, limit int) StoredResponse {
 	}
 	size := len(rec.body)
 	header := rec.w.Header()
-	kept := make(map[string][]string, len(names))
+	var kept map[string][]string
 	for _, name := range names {
 		values := header[name]
 		if len(values) == 0 || neverReplayed(name) {
 			continue
+		}
+		if kept == nil {
+			kept = make(map[string][]string, len(names))
 		}
 		kept[name] = slices.Clone(values)
 		for _, v := range values {

@@ -73,7 +73,8 @@ func recvHeaderText(h http.Header) string {
 
 // 1xx are not an answer.
 func TestResponseRecorderIgnoresInformational(t *testing.T) {
-	rec := newResponseRecorder(httptest.NewRecorder())
+	var rec responseRecorder
+	rec.reset(httptest.NewRecorder())
 	rec.WriteHeader(103)
 	rec.WriteHeader(202)
 	if rec.answered() != 202 {
@@ -111,7 +112,8 @@ func TestResponseRecorderTooLarge(t *testing.T) {
 
 // What cannot be recorded is not offered.
 func TestResponseRecorderOffersNoMore(t *testing.T) {
-	var w http.ResponseWriter = newResponseRecorder(httptest.NewRecorder())
+	w := new(responseRecorder)
+	w.reset(httptest.NewRecorder())
 	if err := http.NewResponseController(w).Flush(); !errors.Is(err, http.ErrNotSupported) {
 		t.Errorf("Flush: %v", err)
 	}
@@ -124,7 +126,8 @@ func TestResponseRecorderOffersNoMore(t *testing.T) {
 func TestResponseRecorderDiscard(t *testing.T) {
 	w := httptest.NewRecorder()
 	w.Header()["X-Around"] = []string{"1"}
-	rec := newResponseRecorder(w)
+	var rec responseRecorder
+	rec.reset(w)
 	rec.Header().Add("X-Around", "2")
 	rec.Header().Set("Content-Length", "9")
 	rec.discard()

@@ -167,3 +167,90 @@ func TestEndpointsAreCheckedAtTheDoor(t *testing.T) {
 		t.Errorf("a good endpoint is refused: %v", err)
 	}
 }
+
+func TestPauseAndResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, webhook.DispatcherOptions{}, endpoint(t, "acme"), endpoint(t, "other"))
+		synctest.Wait()
+		if err := r.PauseEndpoint(t.Context(), "acme", "moving house"); err != nil {
+			t.Fatal(err)
+		}
+		id := r.send(t, webhook.Event{Type: "x"})
+		time.Sleep(time.Hour)
+		res, err := r.store.ListDeliveries(t.Context(), &webhook.ListDeliveriesRequest{Now: time.Now(), EventID: id, EndpointID: "acme"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := res.Deliveries[0]; d.State != webhook.Held || d.Reason != "moving house" || len(r.rc.requests()) != 1 {
+			t.Errorf("paused: %d requests, delivery %+v; want 1 (to the other) and held with the reason", len(r.rc.requests()), d)
+		}
+		if err := r.ResumeEndpoint(t.Context(), "acme"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if n := len(r.rc.requests()); n != 2 {
+			t.Errorf("resumed: %d requests, want 2", n)
+		}
+	})
+}
+
+// Where the profile says so, 410 ends the delivery and holds the endpoint.
+func TestGoneDisables(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := webhook.DefaultProfile()
+		p.Name, p.GoneDisables = "strict", true
+		r := &running{store: memstore.New(), rc: &receiver{answer: func(*http.Request, int) (int, http.Header, error) { return 410, nil, nil }}}
+		r.start(t, webhook.DispatcherOptions{Profiles: []webhook.Profile{p}}, endpoint(t, "acme"))
+		first := r.send(t, webhook.Event{Type: "x"})
+		time.Sleep(time.Second)
+		second := r.send(t, webhook.Event{Type: "x"})
+		time.Sleep(10 * time.Minute)
+		if d := r.delivery(t, first); d.State != webhook.DeadLetter || !strings.Contains(d.Reason, "410") {
+			t.Errorf("the delivery that got 410 is %+v", d)
+		}
+		if d := r.delivery(t, second); d.State != webhook.Held {
+			t.Errorf("the next delivery is %+v, want held", d)
+		}
+		if n := len(r.rc.requests()); n != 1 {
+			t.Errorf("%d requests, want 1", n)
+		}
+	})
+}
+
+func TestRetryAfter(t *testing.T) {
+	for _, tc := range []struct {
+		name, value string
+		want        time.Duration
+	}{
+		{"longer than the schedule", "120", 2 * time.Minute},
+		{"shorter than the schedule", "1", 30 * time.Second},
+		{"beyond the bound", "99999999", 10 * time.Minute},
+		{"overflow", "99999999999999999999999", 10 * time.Minute},
+		{"a date", "Sat, 01 Jan 2000 00:05:00 GMT", 5 * time.Minute},
+		{"a past date", "Sat, 01 Jan 1999 00:05:00 GMT", 30 * time.Second},
+		{"junk", "soon", 30 * time.Second},
+		{"negative", "-5", 30 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rc := &receiver{answer: func(_ *http.Request, n int) (int, http.Header, error) {
+					if n == 1 {
+						return 429, http.Header{"Retry-After": {tc.value}}, nil
+					}
+					return 200, nil, nil
+				}}
+				r := &running{store: memstore.New(), rc: rc}
+				r.start(t, webhook.DispatcherOptions{MaxRetryAfter: 10 * time.Minute}, endpoint(t, "acme"))
+				r.send(t, webhook.Event{Type: "x"})
+				time.Sleep(15 * time.Minute)
+				got := rc.requests()
+				if len(got) != 2 {
+					t.Fatalf("%d requests, want 2", len(got))
+				}
+				if d := got[1].at.Sub(got[0].at); d < tc.want || d > tc.want+time.Second {
+					t.Errorf("retried after %v, want %v", d, tc.want)
+				}
+			})
+		})
+	}
+}

@@ -40,11 +40,8 @@ func OneHeader(h http.Header, name string) (string, error) {
 	return value, nil
 }
 
-// headerValues finds a header under its name, which is canonical in what net/http parsed, else under any other spelling.
+// headerValues finds a header under its canonical name, as in what net/http parsed, else under any other spelling.
 func headerValues(h http.Header, name string) []string {
-	if values, ok := h[name]; ok {
-		return values
-	}
 	if values, ok := h[http.CanonicalHeaderKey(name)]; ok {
 		return values
 	}

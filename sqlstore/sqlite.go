@@ -1,0 +1,5 @@
+package sqlstore
+
+var sqliteStatements = statements{
+	now: ``,
+}
