@@ -24,15 +24,16 @@ const (
 
 // dispatchBench measures sending end to end on each backend, beside net/http without a store.
 type dispatchBench struct {
-	n         int
-	endpoints int
-	inFlight  int
-	senders   int
-	rounds    int
-	receiver  *receiver
-	table     *table
-	profile   *profiler
-	number    int // of the next event
+	n          int
+	endpoints  int
+	inFlight   int
+	senders    int
+	rawSenders int
+	rounds     int
+	receiver   *receiver
+	table      *table
+	profile    *profiler
+	number     int // of the next event
 }
 
 func (b *dispatchBench) run(backends []*backend) error {
@@ -73,7 +74,7 @@ func (b *dispatchBench) raw() (float64, error) {
 	}
 	runtime.GC()
 	used, began := cpu(), time.Now()
-	if err := postRaw(b.receiver.url+"/raw", bodies); err != nil {
+	if err := postRaw(b.receiver.url+"/raw", bodies, b.rawSenders); err != nil {
 		return 0, err
 	}
 	took, used := time.Since(began), cpu()-used

@@ -31,15 +31,16 @@ func exitOn(err error) {
 
 // options are the flags.
 type options struct {
-	only      string
-	stores    string
-	n         int
-	rounds    int
-	endpoints int
-	inFlight  int
-	senders   int
-	json      string
-	profile   string
+	only       string
+	stores     string
+	n          int
+	rounds     int
+	endpoints  int
+	inFlight   int
+	senders    int
+	rawSenders int
+	json       string
+	profile    string
 }
 
 func run(args []string) error {
@@ -52,6 +53,7 @@ func run(args []string) error {
 	fs.IntVar(&o.endpoints, "endpoints", 16, "dispatch: endpoints, all at one receiver")
 	fs.IntVar(&o.inFlight, "inflight", 0, "dispatch: attempts under way at once to one endpoint; 0: the library's default")
 	fs.IntVar(&o.senders, "senders", 0, "dispatch: attempts under way at once in all; 0: the library's default")
+	fs.IntVar(&o.rawSenders, "raw-senders", 64, "dispatch: goroutines of net/http without a store")
 	fs.StringVar(&o.json, "json", "", "write all figures to this file")
 	fs.StringVar(&o.profile, "profile", "", "dispatch: write profiles of the drains to this folder")
 	if err := fs.Parse(args); err != nil {
@@ -98,7 +100,7 @@ func measureDispatch(o *options) ([]*table, error) {
 	}
 	defer r.stop()
 	b := &dispatchBench{
-		n: o.n, rounds: o.rounds, endpoints: o.endpoints, inFlight: o.inFlight, senders: o.senders,
+		n: o.n, rounds: o.rounds, endpoints: o.endpoints, inFlight: o.inFlight, senders: o.senders, rawSenders: o.rawSenders,
 		receiver: r, profile: &profiler{o.profile},
 	}
 	err = b.run(backends)

@@ -16,19 +16,18 @@ import (
 )
 
 const (
-	rawSenders  = 64
 	benchSecret = "3f5a9c1e7b2d4860a1c3e5f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b"
 )
 
-// postRaw posts signed requests with net/http from 64 goroutines: the same bytes and headers that the library sends, and no store.
-func postRaw(url string, bodies [][]byte) error {
-	tr := &http.Transport{MaxIdleConns: rawSenders, MaxIdleConnsPerHost: rawSenders, DisableCompression: true}
+// postRaw posts signed requests with net/http from several goroutines: the same bytes and headers that the library sends, and no store.
+func postRaw(url string, bodies [][]byte, senders int) error {
+	tr := &http.Transport{MaxIdleConns: senders, MaxIdleConnsPerHost: senders, DisableCompression: true}
 	defer tr.CloseIdleConnections()
 	client := &http.Client{Transport: tr, Timeout: 30 * time.Second}
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	errs := make(chan error, rawSenders)
-	for range rawSenders {
+	errs := make(chan error, senders)
+	for range senders {
 		wg.Go(func() {
 			mac := hmac.New(sha256.New, []byte(benchSecret))
 			for i := next.Add(1); i <= int64(len(bodies)); i = next.Add(1) {
