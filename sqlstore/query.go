@@ -52,7 +52,7 @@ const maxExamined = 10_000
 
 // GetEvent is [webhook.QueryStore.GetEvent].
 func (s *Store) GetEvent(ctx context.Context, id string) (*webhook.EventRecord, error) {
-	if !storable(id, maxText) {
+	if !storableID(id) {
 		return nil, notFound("event", id)
 	}
 	rec := &webhook.EventRecord{Event: webhook.Event{ID: id}}
@@ -121,7 +121,7 @@ func (s *Store) ListDeliveries(ctx context.Context, req *webhook.ListDeliveriesR
 // deliveryPage chooses the index to walk: its statement and the arguments before ID and limit. "" when nothing can match.
 func deliveryPage(req *webhook.ListDeliveriesRequest) (text string, args []any) {
 	for _, arg := range []string{req.EventID, req.EndpointID, req.After} {
-		if !storable(arg, -1) {
+		if !storable(arg) {
 			return "", nil
 		}
 	}
@@ -174,7 +174,7 @@ func scanDelivery(rows *sql.Rows, now int64) (webhook.Delivery, error) {
 
 // ListAttempts is [webhook.QueryStore.ListAttempts]. A delivery that is not there has none.
 func (s *Store) ListAttempts(ctx context.Context, deliveryID string) ([]webhook.Attempt, error) {
-	if !storable(deliveryID, maxText) {
+	if !storableID(deliveryID) {
 		return nil, nil
 	}
 	var attempts []webhook.Attempt
