@@ -89,7 +89,6 @@ func limitOr(limit, otherwise int) int {
 }
 
 const (
-	maxText    = 255 // bytes of IDs, tenants and keys that are columns
 	unstorable = "is not UTF-8 without NUL"
 )
 
