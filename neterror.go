@@ -153,22 +153,27 @@ func protocolKind(err error) string {
 		return NetErrorProtocol
 	}
 	text := err.Error()
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(text, "server closed idle connection") {
+		return NetErrorEOF
+	}
 	switch {
 	case strings.Contains(text, "received from peer"), strings.Contains(text, "server sent GOAWAY"),
 		strings.Contains(text, "client connection lost"):
 		return NetErrorReset // HTTP/2's ways to hang up
 	case strings.Contains(text, "net/http: invalid header"), strings.Contains(text, "net/http: invalid method"):
 		return NetErrorRequest
-	case strings.Contains(text, "malformed"), strings.Contains(text, "response headers exceeded"), strings.HasPrefix(text, "http2: "),
-		strings.HasPrefix(text, "stream error: "), strings.HasPrefix(text, "connection error: "), strings.Contains(text, "chunk"),
-		strings.Contains(text, "too many transfer encodings"), strings.Contains(text, "unsupported transfer encoding"),
-		strings.Contains(text, "bad Content-Length"), strings.Contains(text, "suspiciously long trailer"):
-		return NetErrorProtocol
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(text, "server closed idle connection") {
-		return NetErrorEOF
+	for _, part := range protocolTexts {
+		if strings.Contains(text, part) {
+			return NetErrorProtocol
+		}
 	}
 	return ""
+}
+
+var protocolTexts = []string{
+	"transport connection broken", "malformed", "response headers exceeded", "http2: ", "stream error: ", "connection error: ",
+	"chunk", "transfer encoding", "Content-Length", "suspiciously long trailer", "header line too long",
 }
 
 // maxDetail is how many bytes of an error's text are recorded.

@@ -176,6 +176,12 @@ func (x *received) idempotencyKey() (Key, error) {
 			return
 		}
 		k, err := x.keyOf(&x.msg)
+		if err != nil && x.msg.EventID == "" && x.describe != nil {
+			// The format carries the event's ID in the body, which is parsed only for a key that misses it.
+			if x.msg.EventID, _ = x.describe(&x.msg); x.msg.EventID != "" {
+				k, err = x.keyOf(&x.msg)
+			}
+		}
 		switch {
 		case err != nil:
 			x.keyErr = fmt.Errorf("webhook: receive: key: %w", err)

@@ -122,7 +122,7 @@ func (s Schedule) Next(retry int, random float64) (delay time.Duration, ok bool)
 	case s.Kind == scheduleList && retry <= len(s.List):
 		delay = s.List[retry-1]
 	case s.Kind == scheduleExponential && retry <= s.Retries:
-		delay, limit = doubled(s.First, s.Cap, retry-1), s.Cap
+		delay, limit = doubled(s.First, s.Cap, retry-1), max(s.Cap, 0)
 	case s.Kind == scheduleSidekiq && retry <= s.Retries:
 		delay = sidekiq(retry-1, random)
 	default:

@@ -182,13 +182,10 @@ func keyError(op, scope, key string, err error) error {
 }
 
 func checkKey(scope, key string) error {
-	if key == "" {
-		return fieldError("dedupe", "Key", "missing")
-	}
-	if err := checkKept("dedupe", "Scope", scope, maxText); err != nil {
+	if err := checkText("dedupe", "Scope", scope, false); err != nil {
 		return err
 	}
-	return checkKept("dedupe", "Key", key, maxText)
+	return checkText("dedupe", "Key", key, true)
 }
 
 // digestBytes is a digest for the database: no bytes for none, never NULL, so that any two compare.

@@ -62,7 +62,7 @@ func (s *Store) PutEndpoint(ctx context.Context, ep webhook.Endpoint) error {
 
 // GetEndpoint is [webhook.EndpointStore.GetEndpoint].
 func (s *Store) GetEndpoint(ctx context.Context, id string) (webhook.Endpoint, error) {
-	if !storable(id, maxText) {
+	if !storableID(id) {
 		return webhook.Endpoint{}, notFound("endpoint", id)
 	}
 	var row endpointRow
@@ -82,7 +82,7 @@ func (s *Store) GetEndpoint(ctx context.Context, id string) (webhook.Endpoint, e
 
 // DeleteEndpoint is [webhook.EndpointStore.DeleteEndpoint].
 func (s *Store) DeleteEndpoint(ctx context.Context, id string) error {
-	if !storable(id, maxText) {
+	if !storableID(id) {
 		return notFound("endpoint", id)
 	}
 	gone := false
@@ -111,7 +111,7 @@ var errNothing = errors.New("nothing to do")
 // ListEndpoints is [webhook.EndpointStore.ListEndpoints].
 func (s *Store) ListEndpoints(ctx context.Context, req *webhook.ListEndpointsRequest) (*webhook.ListEndpointsResult, error) {
 	limit := limitOr(req.Limit, 100)
-	if !storable(req.After, -1) || req.Tenant != nil && !storable(*req.Tenant, -1) {
+	if !storable(req.After) || req.Tenant != nil && !storable(*req.Tenant) {
 		return nil, fieldError("list endpoints", "After, Tenant", unstorable)
 	}
 	text, args := endpointList, []any{req.After, limit + 1}

@@ -63,13 +63,7 @@ func (s *Store) each(ctx context.Context, q querier, text string, args []any, fn
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := fn(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return eachRow(rows, fn)
 }
 
 func notFound(what, id string) error {
@@ -88,45 +82,43 @@ func limitOr(limit, otherwise int) int {
 	return limit
 }
 
-const (
-	unstorable = "is not UTF-8 without NUL"
-)
+// maxURL is what an endpoint's URL may have, in bytes.
+const maxURL = 8192
 
-// storable reports whether every database keeps text as it is; limit in bytes, negative for none.
-func storable(text string, limit int) bool {
-	return (limit < 0 || len(text) <= limit) && utf8.ValidString(text) && strings.IndexByte(text, 0) < 0
+const unstorable = "is not UTF-8 without NUL"
+
+// storable reports whether every database keeps text as it is.
+func storable(text string) bool {
+	return utf8.ValidString(text) && strings.IndexByte(text, 0) < 0
 }
 
-// checkKept is storable with a reason.
-func checkKept(op, field, text string, limit int) error {
-	if limit >= 0 && len(text) > limit {
-		return fieldError(op, field, fmt.Sprintf("is %d bytes long, allowed %d", len(text), limit))
-	}
-	if !storable(text, -1) {
-		return fieldError(op, field, unstorable)
-	}
-	return nil
-}
+// storableID reports whether there can be a row of this ID.
+func storableID(id string) bool { return len(id) <= maxText && storable(id) }
 
 // checkEndpoint refuses what a column cannot keep exactly. Whether the endpoint makes sense is the dispatcher's to judge.
 func checkEndpoint(op string, ep *webhook.Endpoint) error {
-	if ep.ID == "" {
-		return fieldError(op, "ID", "missing")
-	}
 	if _, known := orderNames[ep.Order]; !known {
 		return fieldError(op, "Order", fmt.Sprintf("%d is not a policy", ep.Order))
 	}
-	errs := []error{
-		checkKept(op, "ID", ep.ID, maxText), checkKept(op, "Tenant", ep.Tenant, maxText), checkKept(op, "URL", ep.URL, 8192),
-		checkKept(op, "Profile", ep.Profile, -1), checkKept(op, "Schedule.Kind", ep.Schedule.Kind, -1),
+	errs := []error{checkText(op, "ID", ep.ID, true), checkText(op, "Tenant", ep.Tenant, false)}
+	if len(ep.URL) > maxURL {
+		errs = append(errs, fieldError(op, "URL", fmt.Sprintf("has %d bytes, at most %d", len(ep.URL), maxURL)))
+	}
+	check := func(field, text string) {
+		if !storable(text) {
+			errs = append(errs, fieldError(op, field, unstorable))
+		}
+	}
+	check("URL", ep.URL)
+	check("Profile", ep.Profile)
+	check("Schedule.Kind", ep.Schedule.Kind)
+	for _, typ := range ep.Types {
+		check("Types", typ)
 	}
 	for _, secret := range ep.Secrets {
 		if secret.Reveal() == "" { // could not be read back
 			errs = append(errs, &webhook.FieldError{Op: op, Field: "Secrets", Reason: "one is empty", Cause: webhook.ErrEmptySecret})
 		}
-	}
-	for _, typ := range ep.Types {
-		errs = append(errs, checkKept(op, "Types", typ, -1))
 	}
 	for _, err := range errs {
 		if err != nil {

@@ -132,7 +132,7 @@ func optionError(field, reason string) error {
 // Now is the database server's clock, on SQLite this process's.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	if s.dialect == SQLite {
-		return floor(time.Now()), nil
+		return floor(time.Now()), ctx.Err()
 	}
 	var us int64
 	if err := s.db.QueryRowContext(ctx, s.sql.now).Scan(&us); err != nil {

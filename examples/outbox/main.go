@@ -63,10 +63,7 @@ func run(ctx context.Context, dsn string) error {
 	}))
 	defer partner.Close()
 
-	secret, err := webhook.GenerateSecret()
-	if err != nil {
-		return err
-	}
+	secret := webhook.GenerateSecret()
 	hooks, err := webhook.NewDispatcher(store, &webhook.DispatcherOptions{
 		AllowPrivate: true, // the partner of this demonstration is on the loopback interface
 		Logger:       slog.New(slog.DiscardHandler),

@@ -170,12 +170,12 @@ func TestDedupeKeysAreComparedBytewise(t *testing.T) {
 
 func TestDedupeRefusesWhatItCannotKeep(t *testing.T) {
 	tests := []struct{ scope, key, want string }{
-		{"s", "", "webhook: dedupe: Key: missing"},
-		{"s", "a\x00b", "webhook: dedupe: Key: is not UTF-8 without NUL"},
-		{"s", "a\xff", "webhook: dedupe: Key: is not UTF-8 without NUL"},
-		{"s", strings.Repeat("k", 256), "webhook: dedupe: Key: is 256 bytes long, allowed 255"},
-		{"a\x00", "k", "webhook: dedupe: Scope: is not UTF-8 without NUL"},
-		{strings.Repeat("s", 256), "k", "webhook: dedupe: Scope: is 256 bytes long, allowed 255"},
+		{"s", "", "webhook: dedupe: Key: is missing"},
+		{"s", "a\x00b", `webhook: dedupe: Key: "a\x00b" contains a NUL`},
+		{"s", "a\xff", `webhook: dedupe: Key: "a\xff" is not UTF-8`},
+		{"s", strings.Repeat("k", 256), "webhook: dedupe: Key: has 256 bytes, at most 255"},
+		{"a\x00", "k", `webhook: dedupe: Scope: "a\x00" contains a NUL`},
+		{strings.Repeat("s", 256), "k", "webhook: dedupe: Scope: has 256 bytes, at most 255"},
 	}
 	each(t, mainVariants, func(t *testing.T, v variant) {
 		s, _ := v.open(t)

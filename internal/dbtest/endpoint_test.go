@@ -95,7 +95,7 @@ func TestEndpointDelete(t *testing.T) {
 		if _, err := a.GetEndpoint(t.Context(), "acme"); !errors.Is(err, webhook.ErrNotFound) {
 			t.Errorf("Get: %v, want ErrNotFound", err)
 		}
-		if ids, _ := list(t, a, nil, "", 0); len(ids) != 0 {
+		if ids, _ := listEndpoints(t, a, nil, "", 0); len(ids) != 0 {
 			t.Errorf("listed: %q", ids)
 		}
 		put(t, a, fullEndpoint(t))
@@ -122,7 +122,7 @@ func TestEndpointTombstoneKeepsNoSecret(t *testing.T) {
 	})
 }
 
-func list(t *testing.T, s *sqlstore.Store, tenant *string, after string, limit int) (ids []string, next string) {
+func listEndpoints(t *testing.T, s *sqlstore.Store, tenant *string, after string, limit int) (ids []string, next string) {
 	t.Helper()
 	res, err := s.ListEndpoints(t.Context(), &webhook.ListEndpointsRequest{Tenant: tenant, After: after, Limit: limit})
 	if err != nil {
@@ -143,12 +143,12 @@ func TestEndpointListIsBytewise(t *testing.T) {
 			put(t, s, webhook.Endpoint{ID: id, URL: "http://x", Tenant: tenants[id]})
 		}
 		slices.Sort(ids)
-		if got, next := list(t, s, nil, "", 0); !slices.Equal(got, ids) || next != "" {
+		if got, next := listEndpoints(t, s, nil, "", 0); !slices.Equal(got, ids) || next != "" {
 			t.Errorf("all: %q, next %q, want %q", got, next, ids)
 		}
 		var paged []string
 		for after, pages := "", 0; ; pages++ {
-			page, next := list(t, s, nil, after, 3)
+			page, next := listEndpoints(t, s, nil, after, 3)
 			paged = append(paged, page...)
 			if after = next; next == "" || pages > 10 {
 				break
@@ -158,12 +158,12 @@ func TestEndpointListIsBytewise(t *testing.T) {
 			t.Errorf("in pages: %q, want %q", paged, ids)
 		}
 		for tenant, want := range map[string][]string{"t": {"B", "b"}, "T": {"ab"}, "t ": {"A"}, "nobody": nil} {
-			if got, _ := list(t, s, &tenant, "", 0); !slices.Equal(got, want) {
+			if got, _ := listEndpoints(t, s, &tenant, "", 0); !slices.Equal(got, want) {
 				t.Errorf("tenant %q: %q, want %q", tenant, got, want)
 			}
 		}
 		none := ""
-		if got, _ := list(t, s, &none, "", 0); len(got) != len(ids)-len(tenants) {
+		if got, _ := listEndpoints(t, s, &none, "", 0); len(got) != len(ids)-len(tenants) {
 			t.Errorf("without tenant: %q", got)
 		}
 	})
