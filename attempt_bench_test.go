@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -124,6 +125,7 @@ func BenchmarkAttemptParallel(b *testing.B) {
 		b.Run(proto, func(b *testing.B) {
 			srv := httptest.NewUnstartedServer(ok)
 			srv.EnableHTTP2 = proto == "HTTP/2"
+			srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 			srv.StartTLS()
 			defer srv.Close()
 			c, err := newHTTPClient(&clientOptions{AllowPrivate: true, TLS: srv.Client().Transport.(*http.Transport).TLSClientConfig})
