@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -218,6 +220,42 @@ func TestServerBodyTimeoutEndsWithBody(t *testing.T) {
 			t.Errorf("the client seemed to hang up: %v", err)
 		}
 	}
+}
+
+// recvDeadlines is a ResponseWriter that keeps the read deadlines it is given.
+type recvDeadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Duration // from when it was set; 0: taken away
+}
+
+func (w *recvDeadlines) SetReadDeadline(t time.Time) error {
+	if t.IsZero() {
+		w.set = append(w.set, 0)
+	} else {
+		w.set = append(w.set, time.Until(t))
+	}
+	return nil
+}
+
+// The deadline is taken away once the body is read, and stays on what is left of a body that is refused.
+func TestReceiveBodyDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := recvMiddleware(&ReceiveOptions{MaxBody: 10})(&recvCounter{})
+		for _, tt := range []struct {
+			body string
+			want []time.Duration
+		}{
+			{"", nil},
+			{"x", []time.Duration{10 * time.Second, 0}},
+			{strings.Repeat("x", 11), []time.Duration{10 * time.Second}},
+		} {
+			w := &recvDeadlines{ResponseRecorder: httptest.NewRecorder()}
+			h.ServeHTTP(w, recvRequest("k", tt.body))
+			if !slices.Equal(w.set, tt.want) {
+				t.Errorf("body of %d bytes: deadlines %v, want %v", len(tt.body), w.set, tt.want)
+			}
+		}
+	})
 }
 
 // HTTP/2 behaves alike.
