@@ -59,7 +59,9 @@ type ReceiveOptions struct {
 	// its context and runs for longer may be run again beside itself. Zero: 2 min, or HandlerTimeout and 30 s if that is longer.
 	Hold time.Duration
 
-	// Keep is how long an answer is remembered. It should be longer than the sender's whole schedule. Zero: 72 h.
+	// Keep is how long an answer is remembered. It should be longer than the sender's whole schedule. Where a signature covers
+	// the body alone, as Gett's does, this memory and not the timestamp is what stops a captured request that is sent
+	// again under another timestamp: for so long. Zero: 72 h.
 	Keep time.Duration
 
 	// Wait is how long a request waits for a running one with the same key before it is answered 409.

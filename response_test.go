@@ -86,6 +86,7 @@ func TestResponseRecorderIgnoresInformational(t *testing.T) {
 func TestResponseRecorderTooLarge(t *testing.T) {
 	handler := &recvCounter{then: func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Content-Length", "2048000")
 		w.WriteHeader(201)
 		var err error
 		for range 2000 {
@@ -106,6 +107,21 @@ func TestResponseRecorderTooLarge(t *testing.T) {
 		recvWant(t, resp, 201, replayed)
 		if got := recvText(t, resp); got != "" {
 			t.Errorf("%d bytes sent", len(got))
+		}
+		if resp.Header.Get("Content-Length") != "" || resp.Header.Get("Content-Type") != "" {
+			t.Errorf("headers of a body that is not sent: %v", resp.Header)
+		}
+	}
+}
+
+// A handler is told that a status has no body, as net/http tells it.
+func TestResponseRecorderNoBody(t *testing.T) {
+	for _, status := range []int{204, 304} {
+		var rec responseRecorder
+		rec.reset(httptest.NewRecorder())
+		rec.WriteHeader(status)
+		if _, err := rec.Write([]byte("a")); !errors.Is(err, http.ErrBodyNotAllowed) {
+			t.Errorf("%d: %v", status, err)
 		}
 	}
 }
