@@ -132,6 +132,9 @@ func optionError(field, reason string) error {
 // Now is the database server's clock, on SQLite this process's.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	if s.dialect == SQLite {
+		if err := ctx.Err(); err != nil {
+			return time.Time{}, fmt.Errorf("webhook: sqlstore: now: %w", err)
+		}
 		return floor(time.Now()), nil
 	}
 	var us int64
