@@ -46,8 +46,9 @@ alone: ## each module by itself, as its importers get it (GOWORK=off)
 		(cd $$m && export GOWORK=off && go build ./... && go vet ./... && go test -short -run "$$run" ./...); \
 	done
 
-bench: ## benchmarks of every module in the workspace
+bench: ## benchmarks of every module in the workspace, then the stores against plain HTTP (BENCHFLAGS for its flags)
 	go test -run '^$$' -bench . -benchmem work
+	@if [ -f bench/go.mod ]; then cd bench && GOWORK=off go run . $(BENCHFLAGS); fi
 
 fuzz: ## each fuzz target for FUZZTIME (default 10m)
 	@targets=$$(grep -roE --include='*_test.go' '^func Fuzz\w+' . | sed 's/:func / /' || true); \
