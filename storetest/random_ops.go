@@ -168,19 +168,25 @@ func describeLanes(lanes []webhook.LaneClaim) (s string) {
 	return s
 }
 
-// pick returns a claim: mostly one whose lease should run, else any that ever was, else none.
+// pick returns a claim: mostly one whose lease should run, else an earlier one of such a delivery, else any that ever was.
 func (w *walk) pick() (webhook.Claimed, bool) {
 	if len(w.m.claims) == 0 {
 		return webhook.Claimed{}, false
 	}
-	var running []webhook.Claimed
+	var running, earlier []webhook.Claimed
 	for _, c := range w.m.claims {
-		if r := w.m.rows[c.Delivery.ID]; r.leased && r.token == c.Token {
+		switch r := w.m.rows[c.Delivery.ID]; {
+		case r.leased && r.token == c.Token:
 			running = append(running, c)
+		case r.leased:
+			earlier = append(earlier, c)
 		}
 	}
-	if len(running) > 0 && !w.chance(5) {
+	switch n := w.r.IntN(6); {
+	case n < 4 && len(running) > 0:
 		return running[w.r.IntN(len(running))], true
+	case n == 4 && len(earlier) > 0:
+		return earlier[w.r.IntN(len(earlier))], true
 	}
 	return w.m.claims[w.r.IntN(len(w.m.claims))], true
 }
