@@ -132,7 +132,10 @@ func optionError(field, reason string) error {
 // Now is the database server's clock, on SQLite this process's.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	if s.dialect == SQLite {
-		return floor(time.Now()), ctx.Err()
+		if err := ctx.Err(); err != nil {
+			return time.Time{}, fmt.Errorf("webhook: sqlstore: now: %w", err)
+		}
+		return floor(time.Now()), nil
 	}
 	var us int64
 	if err := s.db.QueryRowContext(ctx, s.sql.now).Scan(&us); err != nil {
