@@ -157,8 +157,8 @@ func (x *received) setScope(scope string, of func(*http.Request) string, r *http
 // scopeFault says what is wrong with a scope; "" is nothing.
 func scopeFault(scope string) string {
 	switch {
-	case len(scope) > maxKeyBytes:
-		return fmt.Sprintf("is %d bytes long, want at most %d", len(scope), maxKeyBytes)
+	case len(scope) > maxStoredKey:
+		return fmt.Sprintf("is %d bytes long, want at most %d", len(scope), maxStoredKey)
 	case !utf8.ValidString(scope):
 		return "is not UTF-8"
 	case strings.ContainsFunc(scope, unicode.IsControl):
@@ -189,7 +189,7 @@ func (x *received) idempotencyKey() (Key, error) {
 }
 
 const (
-	maxKeyBytes  = 255 // of scopes and keys, as DedupeStore takes them
+	maxStoredKey = 255 // bytes, of scopes and keys, as DedupeStore takes them
 	hashedPrefix = "sha256:"
 )
 
@@ -197,7 +197,7 @@ const (
 // What looks like such a hash is hashed too, so that no two ids ever share a key.
 func storedKey(id string) string {
 	looksHashed := strings.HasPrefix(id, hashedPrefix) && len(id) == len(hashedPrefix)+hex.EncodedLen(sha256.Size)
-	if len(id) <= maxKeyBytes && !looksHashed && utf8.ValidString(id) && strings.IndexByte(id, 0) < 0 {
+	if len(id) <= maxStoredKey && !looksHashed && utf8.ValidString(id) && strings.IndexByte(id, 0) < 0 {
 		return id
 	}
 	sum := sha256.Sum256([]byte(id))
