@@ -79,6 +79,7 @@ func (p Profile) Verifier(secrets ...Secret) (*Verifier, error) {
 		tolerance: p.Tolerance,
 		key:       p.Key,
 		describe:  p.Describe,
+		success:   p.Success,
 	}
 	if v.tolerance == 0 {
 		v.tolerance = DefaultTolerance

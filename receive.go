@@ -68,7 +68,8 @@ type ReceiveOptions struct {
 	// Zero: 2 s; negative: not at all.
 	Wait time.Duration
 
-	// Success are the statuses that count as processed; any other answer frees the key. Zero: 200 to 299.
+	// Success are the statuses that count as processed; any other answer frees the key. Zero: those that the verifier's
+	// profile counts as delivered, as 200 to 299 for Gett.
 	Success SuccessRule
 
 	// ReplayHeaders are the answer's headers that are stored and given to repeats. Nil: Content-Type,
@@ -206,6 +207,14 @@ func (o *ReceiveOptions) check() error {
 func Middleware(v *Verifier, opts *ReceiveOptions) func(http.Handler) http.Handler {
 	if v == nil {
 		return newReceiver(nil, nil, nil, opts)
+	}
+	if opts == nil || opts.Success.IsZero() {
+		var o ReceiveOptions
+		if opts != nil {
+			o = *opts
+		}
+		o.Success = v.success
+		opts = &o
 	}
 	return newReceiver(v.VerifyMessage, v.key, v.describe, opts)
 }

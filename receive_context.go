@@ -84,6 +84,8 @@ type received struct {
 	scope        string    // as the store gets it
 	heldUntil    time.Time // by this process's clock
 	ran          bool      // the handler has run for this very request
+	beginReq     BeginRequest
+	finishReq    FinishRequest
 
 	eventOnce sync.Once
 	event     Event

@@ -3,6 +3,7 @@ package webhook
 import (
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -41,12 +42,14 @@ func TestResponseRecorderAnswers(t *testing.T) {
 			var got [2]*http.Response
 			var body [2]string
 			for i, h := range []http.Handler{tt.handler, recvMiddleware(&ReceiveOptions{Dedupe: newRecvStore()})(tt.handler)} {
-				srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("X-Around", "1")
 					w.Header().Set("Vary", "a")
 					w.Header()["Date"] = nil
 					h.ServeHTTP(w, r)
 				}))
+				srv.Config.ErrorLog = log.New(io.Discard, "", 0) // net/http complains of a second status
+				srv.Start()
 				defer srv.Close()
 				resp, err := http.DefaultClient.Do(recvClientRequest(t, srv.URL, "k", "x"))
 				if err != nil {

@@ -69,8 +69,10 @@ type Verifier struct {
 	tolerance time.Duration
 	messages  sync.Pool // of *Message, for Verify
 
+	// For Middleware, from the profile.
 	key      KeyFunc
 	describe func(m *Message) (id, eventType string)
+	success  SuccessRule
 }
 
 // NewVerifier makes a Verifier of the default scheme, Gett's: Signature is the hex HMAC-SHA256 of the raw body, Timestamp at
