@@ -1,0 +1,139 @@
+package memstore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/signalpost/webhook"
+)
+
+// Complete is [webhook.Store.Complete].
+func (s *Store) Complete(ctx context.Context, req *webhook.CompleteRequest) (*webhook.CompleteResult, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	for i := range req.Outcomes {
+		switch o := &req.Outcomes[i]; {
+		case o.Next.Final(), o.Next == webhook.RetryScheduled, o.Next == webhook.Queued:
+		default:
+			return nil, invalid("complete", "Next", fmt.Sprintf("of delivery %q is %q", o.DeliveryID, o.Next))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	res := &webhook.CompleteResult{Outcomes: make([]webhook.OutcomeStatus, len(req.Outcomes))}
+	for i := range req.Outcomes {
+		res.Outcomes[i] = s.complete(micro(req.Now), &req.Outcomes[i])
+	}
+	return res, nil
+}
+
+// complete records one outcome. The caller holds s.mu.
+func (s *Store) complete(now time.Time, o *webhook.Outcome) webhook.OutcomeStatus {
+	r := s.row(o.EndpointID, o.DeliveryID)
+	if r == nil {
+		return webhook.Unknown
+	}
+	if o.Attempt != nil {
+		if a, ok := r.attempt(o.Token); ok {
+			if a.Late {
+				return webhook.Stale
+			}
+			return webhook.Applied
+		}
+	}
+	stale := !r.leased || r.token != o.Token
+	if o.Attempt != nil {
+		r.record(o, stale)
+	}
+	if stale {
+		return webhook.Stale
+	}
+	s.apply(now, r, o)
+	return webhook.Applied
+}
+
+// record keeps o's attempt, in the order of tokens.
+func (r *row) record(o *webhook.Outcome, late bool) {
+	a := *o.Attempt
+	a.DeliveryID, a.Token, a.Late = r.d.ID, o.Token, late
+	a.StartedAt, a.NextAt = micro(a.StartedAt), micro(a.NextAt)
+	a.Duration = a.Duration.Truncate(time.Microsecond)
+	a.Response = bytes.Clone(a.Response)
+	i, _ := slices.BinarySearchFunc(r.attempts, a.Token, func(a webhook.Attempt, t int64) int { return cmp.Compare(a.Token, t) })
+	r.attempts = slices.Insert(r.attempts, i, a)
+	if !late {
+		r.d.Attempts++
+	}
+}
+
+// apply changes the state of a delivery that was held under the outcome's token. The caller holds s.mu.
+func (s *Store) apply(now time.Time, r *row, o *webhook.Outcome) {
+	s.fromLane(r)
+	r.leased = false
+	if o.Reason != "" || o.Next != webhook.Queued { // given back: the reason of the last attempt stands
+		r.d.Reason = o.Reason
+	}
+	if o.Next.Final() {
+		s.finish(now, r, o)
+		return
+	}
+	r.due = micro(o.DueAt)
+	if o.DueAt.IsZero() {
+		r.due = now
+	}
+	if o.Next == webhook.RetryScheduled {
+		r.class = webhook.Retry
+	}
+	s.toLane(r)
+}
+
+// finish ends a delivery and lets the next of its ordering key go, if it may. The caller holds s.mu.
+func (s *Store) finish(now time.Time, r *row, o *webhook.Outcome) {
+	r.d.State, r.d.FinishedAt = o.Next, now
+	if k := r.key; k != nil {
+		k.first = nil
+		if o.Next == webhook.DeadLetter && o.BehindDeadLetter != webhook.SkipDeadLetter {
+			k.blockedBy, k.onHold = r.d.ID, o.BehindDeadLetter == webhook.HoldKey
+		}
+		s.advance(k)
+	}
+	s.remember(finished{n: s.next(), row: r, ev: r.ev})
+}
+
+// finished is an entry of the history: a finished delivery, or (row nil) an event that matched nothing.
+type finished struct {
+	n   int64
+	row *row
+	ev  *event
+}
+
+// remember adds to the history and forgets the oldest beyond its bound. The caller holds s.mu.
+func (s *Store) remember(f finished) {
+	s.history.insert(f)
+	for s.keep >= 0 && s.history.n > s.keep {
+		oldest, _ := s.history.first()
+		s.history.remove(oldest)
+		s.forget(oldest)
+	}
+}
+
+// forget drops a finished delivery, and its event with its last one. The caller holds s.mu.
+func (s *Store) forget(f finished) {
+	e := f.ev
+	if r := f.row; r != nil {
+		delete(s.rows, r.d.ID)
+		s.byID.remove(r)
+		r.ep.byID.remove(r)
+		i := slices.Index(e.rows, r)
+		e.rows = slices.Delete(e.rows, i, i+1)
+	}
+	if len(e.rows) == 0 {
+		delete(s.events, e.ev.ID)
+		s.orphans.insert(e.idEntry)
+	}
+}
