@@ -38,8 +38,8 @@ type clientOptions struct {
 	// TLS is the client configuration: root CAs, client certificates, versions. It is copied. nil: Go's defaults.
 	TLS *tls.Config
 
-	// RoundTripper replaces the network, as for tests. Hosts are checked as they are written only; Proxy and TLS must be unset.
-	RoundTripper http.RoundTripper
+	// Transport replaces the network, as for tests. Hosts are checked as they are written only; Proxy and TLS must be unset.
+	Transport http.RoundTripper
 
 	Senders       int           // attempts under way at once; as many connections a host are kept. Zero: 256
 	UserAgent     string        // zero: this library's name
@@ -79,8 +79,8 @@ func newHTTPClient(o *clientOptions) (*httpClient, error) {
 		maxRetryAfter: o.MaxRetryAfter,
 		userAgent:     []string{o.UserAgent},
 		contentType:   []string{"application/json"},
-		guarded:       o.RoundTripper,
-		open:          o.RoundTripper,
+		guarded:       o.Transport,
+		open:          o.Transport,
 		buffers:       sync.Pool{New: func() any { return new([keptResponse]byte) }},
 	}
 	if c.maxRetryAfter == 0 {
@@ -89,7 +89,7 @@ func newHTTPClient(o *clientOptions) (*httpClient, error) {
 	if o.UserAgent == "" {
 		c.userAgent[0] = defaultUserAgent
 	}
-	if o.RoundTripper == nil {
+	if o.Transport == nil {
 		c.guarded, c.open = newTransport(o, true), newTransport(o, false)
 	}
 	return c, nil
@@ -108,8 +108,8 @@ func (o *clientOptions) validate() error {
 	if !validHeaderValue(o.UserAgent) {
 		return bad("UserAgent", "contains control characters")
 	}
-	if o.RoundTripper != nil && (o.Proxy != nil || o.TLS != nil) {
-		return bad("RoundTripper", "excludes Proxy and TLS, which configure the transport it replaces")
+	if o.Transport != nil && (o.Proxy != nil || o.TLS != nil) {
+		return bad("Transport", "excludes Proxy and TLS, which configure the transport it replaces")
 	}
 	if o.Proxy != nil {
 		switch o.Proxy.Scheme {

@@ -8,7 +8,7 @@ import (
 
 const (
 	maxHeaderValues = 64
-	maxHeaderBytes  = 16 << 10 // servers refuse more, from 8 KiB for all together
+	maxEventHeader  = 16 << 10 // servers refuse more, from 8 KiB for all together
 )
 
 // reserved says why a header, in canonical form, cannot be set by an event; "" when it can.
@@ -59,8 +59,8 @@ func validateHeader(h http.Header) error {
 	if values > maxHeaderValues {
 		return bad("has %d values, want at most %d", values, maxHeaderValues)
 	}
-	if size > maxHeaderBytes {
-		return bad("has %d bytes, want at most %d", size, maxHeaderBytes)
+	if size > maxEventHeader {
+		return bad("has %d bytes, want at most %d", size, maxEventHeader)
 	}
 	return nil
 }

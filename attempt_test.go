@@ -375,7 +375,7 @@ func TestAttemptRoundTripper(t *testing.T) {
 	rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 202, Body: io.NopCloser(strings.NewReader(r.URL.Host)), ContentLength: -1}, nil
 	})
-	c := mustClient(t, &clientOptions{RoundTripper: rt})
+	c := mustClient(t, &clientOptions{Transport: rt})
 	if res := c.attempt(context.Background(), mustTarget(t, "https://shop.example/", target{}), &testEvent, nil); string(res.Response) != "shop.example" || res.Status != 202 {
 		t.Errorf("got %+v", res)
 	}
@@ -394,7 +394,7 @@ func TestClientOptions(t *testing.T) {
 		"MaxRetryAfter": {MaxRetryAfter: -1},
 		"UserAgent":     {UserAgent: "a\r\nX: y"},
 		"Proxy":         {Proxy: &url.URL{Scheme: "ftp", Host: "h"}},
-		"RoundTripper":  {RoundTripper: http.DefaultTransport, TLS: &tls.Config{}},
+		"Transport":     {Transport: http.DefaultTransport, TLS: &tls.Config{}},
 	} {
 		_, err := newHTTPClient(o)
 		wantFieldError(t, err, field)

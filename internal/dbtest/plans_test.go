@@ -1,0 +1,256 @@
+package dbtest
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/sqlstore"
+)
+
+// meter tells how many rows of the tables the server reads while fn runs. On SQLite it cannot, and returns 0.
+type meter struct {
+	v  variant
+	db *sql.DB // with one connection, as the counters are the session's
+}
+
+func (m meter) read(t *testing.T) (rows int) {
+	t.Helper()
+	switch m.v.dialect {
+	case sqlstore.PostgreSQL:
+		if _, err := m.db.Exec("SELECT pg_stat_force_next_flush()"); err != nil {
+			t.Skip("needs PostgreSQL 15 for its counters:", err)
+		}
+		// Entries read from indexes, dead ones included, and rows read by sequential scans.
+		query := `SELECT coalesce((SELECT sum(idx_tup_read) FROM pg_stat_user_indexes), 0)
++ coalesce((SELECT sum(seq_tup_read) FROM pg_stat_user_tables), 0)`
+		if err := m.db.QueryRow(query).Scan(&rows); err != nil {
+			t.Fatal(err)
+		}
+	case sqlstore.MySQL:
+		res, err := m.db.Query("SHOW SESSION STATUS LIKE 'Handler_read%'")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Close()
+		for res.Next() {
+			var name string
+			var n int
+			if err := res.Scan(&name, &n); err != nil {
+				t.Fatal(err)
+			}
+			rows += n
+		}
+	}
+	return rows
+}
+
+func (m meter) measure(t *testing.T, fn func()) (rows int) {
+	t.Helper()
+	m.read(t)
+	before := m.read(t)
+	fn()
+	after := m.read(t)
+	// MariaDB's counters count the reading of the counters.
+	overhead := m.read(t) - after
+	return after - before - overhead
+}
+
+// planVariants adds what decides on plans: PostgreSQL's prepared statements may use a plan made without looking at the arguments.
+var planVariants = append(mainVariants[:len(mainVariants):len(mainVariants)],
+	variant{"postgres-generic", sqlstore.PostgreSQL, "pgx", []string{"plan_cache_mode=force_generic_plan"}},
+	variant{"pq-custom", sqlstore.PostgreSQL, "postgres", []string{"plan_cache_mode=force_custom_plan"}},
+)
+
+// bench is a filled database behind a recorder and a meter.
+type bench struct {
+	meter
+	scale
+	s   *sqlstore.Store
+	rec *recorder
+}
+
+func newBench(t *testing.T, v variant) *bench {
+	t.Helper()
+	d := v.database(t)
+	filler, fdb := v.handle(t, d)
+	migrate(t, filler)
+	sc := testScale()
+	sc.fill(t, v, fdb)
+	dsn := d.DSN
+	for _, p := range v.params {
+		dsn = WithParam(dsn, p)
+	}
+	db, rec := record(t, v.driver, dsn)
+	s, err := sqlstore.New(db, v.dialect, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bench{meter{v, db}, sc, s, rec}
+}
+
+// try measures fn, checks the rows it read against most, and looks at the plans of what it sent.
+func (b *bench) try(t *testing.T, what string, most int, fn func()) {
+	t.Helper()
+	b.rec.take()
+	start := time.Now()
+	var took time.Duration
+	rows := b.measure(t, func() {
+		start = time.Now()
+		fn()
+		took = time.Since(start)
+	})
+	t.Logf("%s: %d rows read, at most %d expected, %v", what, rows, most, took.Round(10*time.Microsecond))
+	if rows > most {
+		t.Errorf("%s: %d rows read, want at most %d", what, rows, most)
+	}
+	for _, st := range b.rec.take() {
+		for _, fault := range b.faults(t, st, most) {
+			t.Errorf("%s: %s\n%s", what, fault, st.text)
+		}
+	}
+}
+
+// faults explains a statement and names what reads or sorts a backlog.
+func (b *bench) faults(t *testing.T, st statement, most int) []string {
+	t.Helper()
+	word, _, _ := strings.Cut(strings.TrimSpace(st.text), " ")
+	word, _, _ = strings.Cut(strings.TrimSpace(word), "\n")
+	if !slices.Contains([]string{"SELECT", "WITH", "UPDATE", "DELETE", "INSERT", "(SELECT"}, word) || strings.Contains(st.text, "pg_stat_") {
+		return nil
+	}
+	switch b.v.dialect {
+	case sqlstore.PostgreSQL:
+		return b.faultsPostgres(t, st, most)
+	case sqlstore.SQLite:
+		return b.faultsSQLite(t, st)
+	}
+	return nil // the counters tell all
+}
+
+// faultsSQLite: no scan of a stored table without an index, no sort.
+func (b *bench) faultsSQLite(t *testing.T, st statement) (faults []string) {
+	t.Helper()
+	rows, err := b.db.Query("EXPLAIN QUERY PLAN "+st.text, st.args...)
+	if err != nil {
+		t.Fatalf("explain: %v\n%s", err, st.text)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		for _, table := range []string{"webhook_queue", "webhook_delivery", "q", "d", "b"} {
+			if strings.HasPrefix(detail, "SCAN "+table) && strings.TrimPrefix(detail, "SCAN "+table+" ") != detail || detail == "SCAN "+table {
+				faults = append(faults, detail)
+			}
+		}
+		byEvent := strings.Contains(st.text, "event_id = ?") // an event's own deliveries may be sorted
+		if strings.Contains(detail, "TEMP B-TREE") && !byEvent {
+			faults = append(faults, detail)
+		}
+	}
+	return faults
+}
+
+// pgNode is a node of a plan as PostgreSQL describes it.
+type pgNode struct {
+	Type     string   `json:"Node Type"`
+	Relation string   `json:"Relation Name"`
+	Rows     float64  `json:"Actual Rows"`
+	Loops    float64  `json:"Actual Loops"`
+	Filtered float64  `json:"Rows Removed by Filter"`
+	Plans    []pgNode `json:"Plans"`
+}
+
+// faultsPostgres runs the statement once more, in a transaction that is rolled back: no sequential scan of a big table, no sort or
+// hash of more rows than may be read.
+func (b *bench) faultsPostgres(t *testing.T, st statement, most int) (faults []string) {
+	t.Helper()
+	tx, err := b.db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	// As the store's own transactions have it, whose SET LOCAL is gone by now.
+	var doc []byte
+	if err := tx.QueryRow("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+st.text, st.args...).Scan(&doc); err != nil {
+		t.Fatalf("explain: %v\n%s", err, st.text)
+	}
+	var plans []struct{ Plan pgNode }
+	if err := json.Unmarshal(doc, &plans); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(n pgNode)
+	walk = func(n pgNode) {
+		rows := int((n.Rows + n.Filtered) * n.Loops)
+		switch {
+		case n.Type == "Seq Scan" && (n.Relation == "webhook_queue" || n.Relation == "webhook_delivery"):
+			faults = append(faults, "Seq Scan on "+n.Relation)
+		case (n.Type == "Sort" || n.Type == "Hash") && rows > most, n.Filtered*n.Loops > float64(most):
+			faults = append(faults, fmt.Sprintf("%s of %d rows", n.Type, rows))
+		}
+		for _, child := range n.Plans {
+			walk(child)
+		}
+	}
+	walk(plans[0].Plan)
+	return faults
+}
+
+// claimLanes claims and checks how many come.
+func (b *bench) claimLanes(t *testing.T, limit, want int, lanes []webhook.LaneClaim) {
+	t.Helper()
+	res, err := b.s.Claim(t.Context(), &webhook.ClaimRequest{Now: at(0), Owner: "bench", Limit: limit, Lanes: lanes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Deliveries) != want {
+		t.Errorf("claimed %d, want %d", len(res.Deliveries), want)
+	}
+}
+
+// TestClaimsReadNoBacklog looks at plans and at rows read, not at times.
+func TestClaimsReadNoBacklog(t *testing.T) {
+	each(t, planVariants, func(t *testing.T, v variant) {
+		b := newBench(t, v)
+		lanes := 1 + 2*b.others
+		b.try(t, "all lanes", 8*lanes+50, func() {
+			seen, req := 0, &webhook.LanesRequest{Limit: 256}
+			for {
+				res, err := b.s.Lanes(t.Context(), req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen += len(res.Lanes)
+				if req.After = res.Next; req.After == (webhook.LaneID{}) {
+					break
+				}
+			}
+			if seen != lanes {
+				t.Errorf("%d lanes, want %d", seen, lanes)
+			}
+		})
+		var due, future []webhook.LaneClaim
+		for i := range min(64, b.others) {
+			due = append(due, lane(b.endpoint(i), webhook.Fresh, 16))
+			future = append(future, lane(b.endpoint(i), webhook.Retry, 16))
+		}
+		const most = 100 * 10
+		for i := range 7 { // PostgreSQL may change to a generic plan after five
+			b.try(t, fmt.Sprint("claim for the others ", i), most, func() { b.claimLanes(t, 100, 100, due[i*8:i*8+8]) })
+		}
+		b.try(t, "claim of hot and others", most, func() {
+			b.claimLanes(t, 100, 100, append([]webhook.LaneClaim{lane("hot", webhook.Fresh, 16)}, due...))
+		})
+		b.try(t, "claim of hot alone", most, func() { b.claimLanes(t, 100, 100, []webhook.LaneClaim{lane("hot", webhook.Fresh, 100)}) })
+		b.try(t, "claim of lanes with nothing due", 8*len(future)+50, func() { b.claimLanes(t, 100, 0, future) })
+	})
+}

@@ -1,0 +1,88 @@
+package dbtest
+
+import (
+	"database/sql"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/sqlstore"
+)
+
+// scale is the backlog that plans are looked at with: one endpoint, "hot", has nine tenths of it, all due and
+// older than any other; ten deliveries an event. Each of the others has 50 due and 50 that are due later.
+type scale struct {
+	rows   int
+	others int
+}
+
+// testScale is 100,000 rows, and 1,000,000 with WEBHOOK_SCALE=full.
+func testScale() scale {
+	if os.Getenv("WEBHOOK_SCALE") == "full" {
+		return scale{rows: 1_000_000, others: 1000}
+	}
+	return scale{rows: 100_000, others: 100}
+}
+
+func (sc scale) hot() int { return sc.rows - 100*sc.others }
+
+func (sc scale) endpoint(i int) string { return fmt.Sprintf("ep%05d", i) }
+
+// fill writes the backlog straight into the tables, as of at(0).
+func (sc scale) fill(t *testing.T, v variant, db *sql.DB) {
+	t.Helper()
+	pad := "CONCAT('%s', LPAD(%s, %d, '0'))"
+	switch v.dialect {
+	case sqlstore.PostgreSQL:
+		pad = "'%s' || lpad((%s)::text, %d, '0')"
+	case sqlstore.SQLite:
+		pad = "printf('%s%%0*d', %[3]d, %[2]s)"
+	}
+	integers := `SELECT a.d + 10*b.d + 100*c.d + 1000*e.d + 10000*f.d + 100000*g.d AS i
+FROM {d} a, {d} b, {d} c, {d} e, {d} f, {d} g`
+	digits := "(SELECT 0 AS d" + strings.Repeat(" UNION ALL SELECT %d", 9) + ")"
+	integers = strings.ReplaceAll(integers, "{d}", fmt.Sprintf(digits, 1, 2, 3, 4, 5, 6, 7, 8, 9))
+	div := "/"
+	if v.dialect == sqlstore.MySQL {
+		div = " DIV "
+	}
+	base := at(0).UnixMicro()
+	insert := `INSERT INTO webhook_queue (id, event_id, endpoint_id, class, due_at, token, seq, created_at, attempts) `
+	statements := []string{
+		fmt.Sprintf(`INSERT INTO webhook_event (id, type, tenant, ordering_key, payload, deliveries, created_at)
+SELECT %s, 'order_create', '', '', '{}', 10, %d FROM (%s) n WHERE i < %d`, fmt.Sprintf(pad, "ev", "i", 9), base, integers, sc.rows/10),
+		insert + fmt.Sprintf(`SELECT %s, %s, 'hot', 0, %d + i, 0, 0, %d, 0 FROM (%s) n WHERE i < %d`,
+			fmt.Sprintf(pad, "d", "i", 9), fmt.Sprintf(pad, "ev", "i"+div+"10", 9), base-3600e6*2, base, integers, sc.hot()),
+		// For the others, i / 100 is the endpoint, and of each 100 the first 50 are fresh and due.
+		insert + fmt.Sprintf(`SELECT %s, %s, %s, CASE WHEN i %% 100 < 50 THEN 0 ELSE 1 END,
+CASE WHEN i %% 100 < 50 THEN %d + i ELSE %d + i END, 0, 0, %d, CASE WHEN i %% 100 < 50 THEN 0 ELSE 1 END FROM (%s) n WHERE i < %d`,
+			fmt.Sprintf(pad, "e", "i", 9), fmt.Sprintf(pad, "ev", fmt.Sprintf("(i + %d)%s10", sc.hot(), div), 9), fmt.Sprintf(pad, "ep", "i"+div+"100", 5), base-3600e6, base+3600e6, base, integers, 100*sc.others),
+		`INSERT INTO webhook_delivery (id, event_id, endpoint_id, ordering_key, seq, state, reason, attempts, created_at)
+SELECT id, event_id, endpoint_id, '', 0, 'queued', '', 0, created_at FROM webhook_queue`,
+	}
+	switch v.dialect {
+	case sqlstore.PostgreSQL:
+		statements = append(statements, "ANALYZE")
+	case sqlstore.MySQL:
+		statements = append(statements, "ANALYZE TABLE webhook_queue, webhook_delivery, webhook_event")
+	}
+	start := time.Now()
+	for _, st := range statements {
+		if _, err := db.Exec(st); err != nil {
+			t.Fatalf("%s: %v", st, err)
+		}
+	}
+	var n int
+	if err := db.QueryRow("SELECT COUNT(*) FROM webhook_queue").Scan(&n); err != nil || n != sc.rows {
+		t.Fatalf("%d rows, %v", n, err)
+	}
+	t.Logf("%d rows in %v", n, time.Since(start).Round(time.Millisecond))
+}
+
+// lane names a lane for a claim.
+func lane(endpoint string, class webhook.Class, most int) webhook.LaneClaim {
+	return webhook.LaneClaim{LaneID: webhook.LaneID{EndpointID: endpoint, Class: class}, Max: most, Lease: time.Minute}
+}

@@ -1,0 +1,45 @@
+package profile
+
+import (
+	"time"
+
+	"github.com/signalpost/webhook"
+)
+
+const headerGeckoDelivery = "X-Gecko-Delivery"
+
+// TradeGecko is the webhooks of TradeGecko, later QuickBooks Commerce: the base64 HMAC-SHA256 of the body in
+// X-Gecko-Signature, the event's ID in X-Gecko-Delivery.
+//
+// It counts redirects as success, so a receiver must never answer with one, and ends a subscription for good on a 410.
+// Retries run for days and are signed as the first attempt was, so there is no freshness rule.
+//
+// The key is X-Gecko-Delivery, or the body where that is absent. That header is not signed: whoever has seen a valid request can
+// send it again under another. Since equal bodies say the same (they carry no state, only what to fetch),
+// [webhook.KeyFromBody] is the safer key where handlers only fetch.
+func TradeGecko() webhook.Profile {
+	return webhook.Profile{
+		Name: "tradegecko",
+		Scheme: base64Body{
+			name:     "tradegecko",
+			header:   "X-Gecko-Signature",
+			idHeader: headerGeckoDelivery,
+		},
+		Schedule:     webhook.Schedule{Kind: "sidekiq", Retries: 25},
+		Timeout:      10 * time.Second,
+		Success:      webhook.SuccessRule{From: 200, To: 399},
+		GoneDisables: true,
+		Tolerance:    anyAge,
+		Key:          tradeGeckoKey,
+		Describe: func(m *webhook.Message) (id, eventType string) {
+			return m.Header.Get(headerGeckoDelivery), string(readBody(m.Body).Event)
+		},
+	}
+}
+
+func tradeGeckoKey(m *webhook.Message) (webhook.Key, error) {
+	if m.Header.Get(headerGeckoDelivery) == "" {
+		return webhook.KeyFromBody()(m)
+	}
+	return webhook.KeyFromHeader(headerGeckoDelivery)(m)
+}

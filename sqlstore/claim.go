@@ -1,0 +1,354 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/signalpost/webhook"
+)
+
+// examineFactor bounds the rows that one claim looks at, as a multiple of its Limit: of an ordering key's backlog only the first is
+// handed out, the others are parked, each once.
+const examineFactor = 4
+
+// What becomes of a row that a claim has picked.
+const (
+	fateLease = 0 // leased
+	fatePark  = 1 // its predecessor is unfinished: parked
+	fateLeave = 2 // its predecessor is just being worked on: for a later claim to look at
+)
+
+// claimState is one claim under way.
+type claimState struct {
+	store   *Store
+	req     *webhook.ClaimRequest
+	clock   time.Time
+	lanes   []laneState // by place in the request
+	buckets map[string]*bucket
+	states  map[string]bool // endpoints that have a row of state
+	found   []pickedRow     // leased
+	seen    int             // examined
+}
+
+// laneState is what a claim knows about a lane it was asked for.
+type laneState struct {
+	ask       *webhook.LaneClaim
+	low       int64 // no row due before
+	leaseEnd  int64
+	got       int
+	cap       int // of this round
+	picked    int // in this round
+	held      bool
+	heldUntil time.Time
+	done      bool // nothing more to get in this claim
+	more      bool
+	rateUntil time.Time
+	next      int64 // where the next claim may begin; noTime: as this one
+}
+
+// pickedRow is a candidate, and when leased a delivery.
+type pickedRow struct {
+	lane                              int // place in the request
+	fate                              int
+	id, eventID, endpointID, orderKey string
+	class                             webhook.Class
+	seq, dueAt, token, createdAt      int64
+	attempts                          int
+	reason                            string
+	leaseEnd                          int64
+}
+
+// Claim implements [webhook.Store]. Events are read in the claiming transaction, so that a claim which fails has leased nothing.
+func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.ClaimResult, error) {
+	if err := checkText("claim", "ClaimRequest.Owner", req.Owner, true); err != nil {
+		return nil, err
+	}
+	var res *webhook.ClaimResult
+	err := s.write(ctx, func(ctx context.Context, q querier) error {
+		c := newClaimState(s, req)
+		if err := c.readHolds(ctx, q); err != nil {
+			return err
+		}
+		if err := c.fillBuckets(ctx, q); err != nil {
+			return err
+		}
+		for c.nextRound() {
+			rows, err := c.pick(ctx, q)
+			if err != nil {
+				return err
+			}
+			c.apply(rows)
+		}
+		if err := c.emptyBuckets(ctx, q); err != nil {
+			return err
+		}
+		events, err := s.readEvents(ctx, q, c.found)
+		if err != nil {
+			return err
+		}
+		res, err = c.result(events)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("webhook: sqlstore: claim: %w", err)
+	}
+	return res, nil
+}
+
+func newClaimState(s *Store, req *webhook.ClaimRequest) *claimState {
+	c := &claimState{store: s, req: req, lanes: make([]laneState, len(req.Lanes)), buckets: make(map[string]*bucket), states: make(map[string]bool)}
+	for i := range req.Lanes {
+		ask := &req.Lanes[i]
+		l := &c.lanes[i]
+		l.ask = ask
+		l.leaseEnd = micros(req.Now.Add(ask.Lease))
+		l.low, l.next = minMicros, noTime
+		if !ask.From.IsZero() {
+			l.low = micros(ask.From)
+		}
+		if limited(ask.Rate) && c.buckets[ask.EndpointID] == nil {
+			c.buckets[ask.EndpointID] = newBucket(ask.Rate, req.Now)
+		}
+	}
+	return c
+}
+
+const (
+	minMicros = -1 << 62 // before every due time
+	noTime    = minMicros
+)
+
+// nextRound shares out what may still be claimed over the lanes and says whether there is any.
+// A round asks each lane for what it may have. A second one is needed where rows were parked, or where two lanes share a
+// rate limit or the Limit and one of them did not use its share.
+func (c *claimState) nextRound() bool {
+	left := c.req.Limit - len(c.found)
+	budget := examineFactor*c.req.Limit - c.seen
+	promised := make(map[string]int64)
+	some := false
+	for i := range c.lanes {
+		l := &c.lanes[i]
+		l.cap, l.picked = 0, 0
+		if l.done {
+			continue
+		}
+		b := c.bucketOf(l)
+		if b != nil && b.left() == 0 {
+			l.done, l.more, l.rateUntil = true, true, b.next()
+			continue
+		}
+		if left <= 0 || budget <= 0 {
+			l.more = true
+			continue
+		}
+		l.more = false
+		l.cap = min(l.ask.Max-l.got, left, budget)
+		if b != nil {
+			l.cap = int(min(int64(l.cap), max(b.left()-promised[l.ask.EndpointID], 0)))
+			promised[l.ask.EndpointID] += int64(l.cap)
+		}
+		budget -= l.cap
+		some = some || l.cap > 0
+	}
+	return some
+}
+
+// bucketOf is the rate limit of a lane, nil for none.
+func (c *claimState) bucketOf(l *laneState) *bucket {
+	if !limited(l.ask.Rate) {
+		return nil
+	}
+	return c.buckets[l.ask.EndpointID]
+}
+
+// apply takes in what a round has picked, in order of lane and due time.
+func (c *claimState) apply(rows []pickedRow) {
+	left := c.req.Limit - len(c.found)
+	reached := len(rows) >= left // the statement may have stopped before later lanes
+	lastLane := -1
+	for i := range rows {
+		r := &rows[i]
+		l := &c.lanes[r.lane]
+		lastLane = max(lastLane, r.lane)
+		l.picked++
+		if !l.more || !l.done { // else a row was left behind, where the next claim begins
+			l.next = max(l.next, r.dueAt)
+		}
+		switch r.fate {
+		case fateLease:
+			l.got++
+			c.found = append(c.found, *r)
+			if b := c.bucketOf(l); b != nil {
+				b.taken++
+			}
+		case fateLeave:
+			l.more, l.done = true, true
+		}
+	}
+	c.seen += len(rows)
+	for i := range c.lanes {
+		l := &c.lanes[i]
+		switch {
+		case l.done || l.cap == 0:
+		case l.got >= l.ask.Max:
+			l.done, l.more = true, true
+		case l.picked < l.cap && (!reached || i < lastLane):
+			l.done = true
+		}
+	}
+}
+
+// result puts the answer together.
+func (c *claimState) result(events map[string]webhook.Event) (*webhook.ClaimResult, error) {
+	res := &webhook.ClaimResult{Now: c.clock, Lanes: make([]webhook.LaneStatus, len(c.lanes))}
+	// Rounds may have come back to a lane.
+	slices.SortStableFunc(c.found, func(a, b pickedRow) int { return a.lane - b.lane })
+	for i := range c.found {
+		r := &c.found[i]
+		event, ok := events[r.eventID]
+		if !ok {
+			return nil, fmt.Errorf("delivery %q has no event %q", r.id, r.eventID)
+		}
+		res.Deliveries = append(res.Deliveries, webhook.Claimed{
+			Delivery: webhook.Delivery{
+				ID: r.id, EventID: r.eventID, EndpointID: r.endpointID, OrderingKey: r.orderKey, Sequence: r.seq, State: webhook.Delivering,
+				Reason: r.reason, Attempts: r.attempts, DueAt: fromMicros(r.leaseEnd), CreatedAt: fromMicros(r.createdAt),
+			},
+			Event: event, Token: r.token, LeaseUntil: fromMicros(r.leaseEnd),
+		})
+	}
+	for i := range c.lanes {
+		l := &c.lanes[i]
+		st := webhook.LaneStatus{Held: l.held, HeldUntil: l.heldUntil, RateUntil: l.rateUntil, More: l.more, NextFrom: l.ask.From}
+		if l.next != noTime {
+			st.NextFrom = fromMicros(l.next)
+		}
+		res.Lanes[i] = st
+	}
+	return res, nil
+}
+
+// readHolds reads the store's clock and what is on hold.
+func (c *claimState) readHolds(ctx context.Context, q querier) error {
+	ids := c.endpointIDs(func(*laneState) bool { return true })
+	if c.store.dialect == SQLite {
+		c.clock = floor(time.Now())
+	}
+	held := make(map[string]sql.NullInt64)
+	err := c.store.selectByID(ctx, q, c.store.sql.holds, ids, func(rows *sql.Rows) error {
+		var clock int64
+		var id sql.NullString
+		var hold sql.NullBool
+		var until sql.NullInt64
+		if err := rows.Scan(&clock, &id, &hold, &until); err != nil {
+			return err
+		}
+		if c.store.dialect != SQLite {
+			c.clock = fromMicros(clock)
+		}
+		c.states[id.String] = true
+		if hold.Bool && (!until.Valid || until.Int64 > micros(c.req.Now)) {
+			held[id.String] = until
+		}
+		return nil
+	})
+	for i := range c.lanes {
+		l := &c.lanes[i]
+		if until, ok := held[l.ask.EndpointID]; ok {
+			l.held, l.done, l.heldUntil = true, true, fromOptMicros(until)
+		}
+	}
+	return err
+}
+
+// endpointIDs are those of the lanes that pass, each once, sorted: rows are locked in that order.
+func (c *claimState) endpointIDs(pass func(*laneState) bool) []string {
+	var ids []string
+	for i := range c.lanes {
+		if pass(&c.lanes[i]) {
+			ids = append(ids, c.lanes[i].ask.EndpointID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// fillBuckets locks the rate limits of the lanes that have one, without waiting for other claims that have them, and reads them.
+func (c *claimState) fillBuckets(ctx context.Context, q querier) error {
+	ids := c.endpointIDs(func(l *laneState) bool { return !l.held && limited(l.ask.Rate) })
+	if len(ids) == 0 {
+		return nil
+	}
+	lock := func() error {
+		return c.store.selectByID(ctx, q, c.store.sql.lockStates, ids, func(rows *sql.Rows) error {
+			var id string
+			var tat int64
+			err := rows.Scan(&id, &tat)
+			if b := c.buckets[id]; b != nil {
+				b.set(tat)
+			}
+			return err
+		})
+	}
+	if err := lock(); err != nil {
+		return err
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return c.buckets[id].locked || c.states[id] }) // the rest has no row yet
+	if len(ids) == 0 {
+		return nil
+	}
+	for _, id := range ids {
+		if _, err := q.ExecContext(ctx, c.store.sql.addState, id); err != nil {
+			return err
+		}
+	}
+	return lock()
+}
+
+// emptyBuckets stores what was taken.
+func (c *claimState) emptyBuckets(ctx context.Context, q querier) error {
+	for id, b := range c.buckets {
+		if b.taken == 0 {
+			continue
+		}
+		if _, err := q.ExecContext(ctx, c.store.sql.setTAT, b.after(), id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readEvents reads the events of rows, each once.
+func (s *Store) readEvents(ctx context.Context, q querier, found []pickedRow) (map[string]webhook.Event, error) {
+	ids := make([]string, 0, len(found))
+	events := make(map[string]webhook.Event, len(found))
+	for i := range found {
+		if _, known := events[found[i].eventID]; !known {
+			events[found[i].eventID] = webhook.Event{}
+			ids = append(ids, found[i].eventID)
+		}
+	}
+	clear(events)
+	err := s.selectByID(ctx, q, s.sql.events, ids, func(rows *sql.Rows) error {
+		var e webhook.Event
+		var header []byte
+		if err := rows.Scan(&e.ID, &e.Type, &e.Tenant, &e.OrderingKey, &header, &e.Payload); err != nil {
+			return err
+		}
+		if len(header) > 0 {
+			if err := json.Unmarshal(header, &e.Header); err != nil {
+				return fmt.Errorf("header of event %q: %w", e.ID, err)
+			}
+		}
+		if len(e.Payload) == 0 { // drivers differ
+			e.Payload = nil
+		}
+		events[e.ID] = e
+		return nil
+	})
+	return events, err
+}

@@ -1,0 +1,406 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/signalpost/webhook"
+)
+
+// What an outcome does to the queue row.
+const (
+	opEnd   = 0 // the delivery is finished: the row goes, or stays as a block
+	opRetry = 1 // due again in the Retry lane
+	opBack  = 2 // due again in its own lane
+)
+
+// Limits of what is said in words, in bytes. They only keep a mistake from filling the database.
+const (
+	maxReason = 4096
+	maxDetail = 4096
+	maxKind   = 255
+)
+
+// outcomeRow is an outcome as it goes to the database.
+type outcomeRow struct {
+	place          int // in the request
+	id, state      string
+	reason         string
+	token, dueAt   int64
+	op, block      int64
+	counted        int64 // 1 with an attempt
+	attempt        webhook.Attempt
+	detail, failed string // of the attempt
+
+	hit bool // held under its token; the fields below are its queue row's then
+	ownRow
+}
+
+// ownRow is what a completion needs to know of a queue row.
+type ownRow struct {
+	endpointID, orderKey string
+	seq                  int64
+	attempts             int64 // this one included
+	class                int64
+	oldReason            string
+}
+
+// Complete implements [webhook.Store].
+func (s *Store) Complete(ctx context.Context, req *webhook.CompleteRequest) (*webhook.CompleteResult, error) {
+	rows, err := outcomeRows(req)
+	if err != nil {
+		return nil, err
+	}
+	res := &webhook.CompleteResult{Outcomes: make([]webhook.OutcomeStatus, len(rows))}
+	if len(rows) == 0 {
+		return res, nil
+	}
+	err = s.write(ctx, func(ctx context.Context, q querier) error {
+		for i := range rows {
+			rows[i].hit = false
+		}
+		apply := s.completeRows
+		if s.dialect == PostgreSQL {
+			apply = s.completePostgres
+		}
+		if err := apply(ctx, q, micros(req.Now), rows); err != nil {
+			return err
+		}
+		if err := s.unparkAfter(ctx, q, rows); err != nil {
+			return err
+		}
+		return s.completeMissed(ctx, q, rows, res.Outcomes)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("webhook: sqlstore: complete: %w", err)
+	}
+	return res, nil
+}
+
+func outcomeRows(req *webhook.CompleteRequest) ([]outcomeRow, error) {
+	rows := make([]outcomeRow, len(req.Outcomes))
+	for i := range req.Outcomes {
+		o := &req.Outcomes[i]
+		r := outcomeRow{place: i, id: o.DeliveryID, token: o.Token, state: string(o.Next), reason: words(o.Reason, maxReason)}
+		switch {
+		case o.Next.Final():
+			r.op = opEnd
+		case o.Next == webhook.RetryScheduled:
+			r.op = opRetry
+		case o.Next == webhook.Queued:
+			r.op = opBack
+		default:
+			return nil, &webhook.FieldError{Op: "complete", Field: "Outcome.Next", Reason: fmt.Sprintf("%q is no outcome", o.Next)}
+		}
+		if o.Next == webhook.DeadLetter {
+			switch o.BehindDeadLetter {
+			case webhook.SkipDeadLetter:
+			case webhook.HoldKey:
+				r.block = classHeld
+			default:
+				r.block = classBlocked
+			}
+		}
+		r.dueAt = micros(req.Now)
+		if !o.DueAt.IsZero() {
+			r.dueAt = micros(o.DueAt)
+		}
+		if o.Attempt != nil {
+			r.counted, r.attempt = 1, *o.Attempt
+			r.detail, r.failed = words(o.Attempt.Detail, maxDetail), words(o.Attempt.Error, maxKind)
+		}
+		if checkText("complete", "Outcome.DeliveryID", r.id, true) != nil {
+			r.id = "" // no such delivery can exist
+		}
+		rows[i] = r
+	}
+	return rows, nil
+}
+
+// blocks says whether the row stays in the queue to block its key.
+func (r *outcomeRow) blocks() bool { return r.op == opEnd && r.block != 0 && r.orderKey != "" }
+
+// attemptArgs are the values of an attempt row, in the order of its columns.
+func (r *outcomeRow) attemptArgs(late bool) []any {
+	a := &r.attempt
+	return []any{r.id, r.token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), optMicros(a.NextAt), late, r.failed, r.detail, a.Response}
+}
+
+// completeRows applies what is held under its token: MySQL and SQLite.
+func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []outcomeRow) error {
+	if err := s.lockOwn(ctx, q, rows); err != nil {
+		return err
+	}
+	var gone []string
+	var ended, again, tried []*outcomeRow
+	blocked := make(map[int64][]string)
+	for i := range rows {
+		r := &rows[i]
+		if !r.hit {
+			continue
+		}
+		switch {
+		case r.blocks():
+			blocked[r.block] = append(blocked[r.block], r.id)
+		case r.op == opEnd:
+			gone = append(gone, r.id)
+		default:
+			again = append(again, r)
+		}
+		if r.op == opEnd {
+			ended = append(ended, r)
+		}
+		if r.counted == 1 {
+			tried = append(tried, r)
+		}
+	}
+	for part := range slices.Chunk(gone, maxRows) {
+		if _, err := q.ExecContext(ctx, withList(s.sql.end, len(part)), anys(part)...); err != nil {
+			return err
+		}
+	}
+	for class, ids := range blocked {
+		for part := range slices.Chunk(ids, maxRows) {
+			if _, err := q.ExecContext(ctx, withList(s.sql.block, len(part)), append([]any{class}, anys(part)...)...); err != nil {
+				return err
+			}
+		}
+	}
+	err := insertEach(ctx, s, q, s.sql.again, again, func(r **outcomeRow) []any {
+		class, reason := int64(webhook.Retry), (*r).reason
+		if (*r).op == opBack {
+			if (*r).attempts == 0 {
+				class = (*r).class
+			}
+			if reason == "" {
+				reason = (*r).oldReason
+			}
+		}
+		return []any{class, (*r).dueAt, (*r).attempts, orNull(reason), (*r).id}
+	})
+	if err != nil {
+		return err
+	}
+	err = insertEach(ctx, s, q, s.sql.finish, ended, func(r **outcomeRow) []any {
+		return []any{(*r).state, (*r).reason, (*r).attempts, now, (*r).id}
+	})
+	if err != nil {
+		return err
+	}
+	return insertEach(ctx, s, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
+}
+
+// lockOwn finds, and on MySQL locks in order of ID, the queue rows that are held under the outcomes' tokens.
+func (s *Store) lockOwn(ctx context.Context, q querier, rows []outcomeRow) error {
+	byID := make(map[string]*outcomeRow, len(rows))
+	ids := make([]string, 0, len(rows))
+	for i := range rows {
+		byID[rows[i].id] = &rows[i]
+		ids = append(ids, rows[i].id)
+	}
+	slices.Sort(ids)
+	return s.selectByID(ctx, q, s.sql.own, ids, func(rows *sql.Rows) error {
+		var id string
+		var token int64
+		var own ownRow
+		var orderKey, reason sql.NullString
+		if err := rows.Scan(&id, &token, &own.endpointID, &orderKey, &own.seq, &own.attempts, &own.class, &reason); err != nil {
+			return err
+		}
+		if r := byID[id]; r != nil && r.token == token {
+			own.orderKey, own.oldReason = orderKey.String, reason.String
+			own.attempts += r.counted
+			r.hit, r.ownRow = true, own
+		}
+		return nil
+	})
+}
+
+// unparkAfter gives those their lane back that were parked behind what has ended.
+func (s *Store) unparkAfter(ctx context.Context, q querier, rows []outcomeRow) error {
+	var next []place
+	for i := range rows {
+		if r := &rows[i]; r.hit && r.op == opEnd && r.orderKey != "" && !r.blocks() {
+			next = append(next, place{r.endpointID, r.orderKey, r.seq + 1})
+		}
+	}
+	return s.unpark(ctx, q, next)
+}
+
+// unpark reads without locks and with eyes of its own: a row parked before its predecessor was locked here shows by now, and one that
+// a sender has not committed is not waited for.
+func (s *Store) unpark(ctx context.Context, q querier, places []place) error {
+	if len(places) == 0 {
+		return nil
+	}
+	if s.dialect == PostgreSQL {
+		_, err := q.ExecContext(ctx, s.sql.unpark,
+			textArray(places, func(p *place) string { return p.endpointID }),
+			textArray(places, func(p *place) string { return p.orderKey }),
+			intArray(places, func(p *place) int64 { return p.seq }))
+		return err
+	}
+	var ids []string
+	for part := range slices.Chunk(places, maxRows/5) {
+		var args []any
+		for _, p := range part {
+			args = append(args, p.endpointID, p.orderKey, p.seq)
+		}
+		rows, err := q.QueryContext(ctx, withAny(s.sql.findParked, len(part)), args...)
+		if err == nil {
+			err = eachRow(rows, func(rows *sql.Rows) error {
+				var id string
+				err := rows.Scan(&id)
+				ids = append(ids, id)
+				return err
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	slices.Sort(ids)
+	for part := range slices.Chunk(ids, maxRows) {
+		if _, err := q.ExecContext(ctx, withList(s.sql.unpark, len(part)), anys(part)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// completeMissed tells what became of outcomes that are not held under their token, and records their attempts as late.
+func (s *Store) completeMissed(ctx context.Context, q querier, rows []outcomeRow, status []webhook.OutcomeStatus) error {
+	var ids []string
+	for i := range rows {
+		status[rows[i].place] = webhook.Applied
+		if !rows[i].hit {
+			ids = append(ids, rows[i].id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	known, err := s.knownDeliveries(ctx, q, ids)
+	if err != nil {
+		return err
+	}
+	type attemptKey struct {
+		id    string
+		token int64
+	}
+	recorded := make(map[attemptKey]bool) // whether it was late
+	err = s.selectByID(ctx, q, s.sql.seenAttempts, ids, func(rows *sql.Rows) error {
+		var key attemptKey
+		var late bool
+		err := rows.Scan(&key.id, &key.token, &late)
+		recorded[key] = late
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		r := &rows[i]
+		if r.hit {
+			continue
+		}
+		late, repeat := recorded[attemptKey{r.id, r.token}]
+		switch {
+		case !known[r.id]:
+			status[r.place] = webhook.Unknown
+		case r.counted == 1 && repeat && !late:
+			status[r.place] = webhook.Applied
+		default:
+			status[r.place] = webhook.Stale
+			if r.counted == 0 || repeat {
+				continue
+			}
+			if _, err := q.ExecContext(ctx, s.sql.addLate, r.attemptArgs(true)...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// knownDeliveries are those of the IDs that exist.
+func (s *Store) knownDeliveries(ctx context.Context, q querier, ids []string) (map[string]bool, error) {
+	known := make(map[string]bool)
+	err := s.selectByID(ctx, q, s.sql.seenDelivery, ids, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		known[id] = true
+		return err
+	})
+	return known, err
+}
+
+// Extend implements [webhook.Store].
+func (s *Store) Extend(ctx context.Context, req *webhook.ExtendRequest) (*webhook.ExtendResult, error) {
+	rows := make([]outcomeRow, len(req.Leases))
+	for i, l := range req.Leases {
+		rows[i] = outcomeRow{place: i, id: l.DeliveryID, token: l.Token, dueAt: micros(l.Until)}
+		if checkText("extend", "LeaseRef.DeliveryID", l.DeliveryID, true) != nil {
+			rows[i].id = ""
+		}
+	}
+	res := &webhook.ExtendResult{Leases: make([]webhook.OutcomeStatus, len(rows))}
+	if len(rows) == 0 {
+		return res, nil
+	}
+	err := s.write(ctx, func(ctx context.Context, q querier) error {
+		if err := s.extendRows(ctx, q, rows); err != nil {
+			return err
+		}
+		var missed []string
+		for i := range rows {
+			res.Leases[i] = webhook.Applied
+			if !rows[i].hit {
+				missed = append(missed, rows[i].id)
+			}
+		}
+		known, err := s.knownDeliveries(ctx, q, missed)
+		for i := range rows {
+			if !rows[i].hit {
+				res.Leases[i] = webhook.Unknown
+				if known[rows[i].id] {
+					res.Leases[i] = webhook.Stale
+				}
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("webhook: sqlstore: extend: %w", err)
+	}
+	return res, nil
+}
+
+func (s *Store) extendRows(ctx context.Context, q querier, rows []outcomeRow) error {
+	if s.dialect == PostgreSQL {
+		if _, err := q.ExecContext(ctx, s.sql.avoidScans); err != nil {
+			return err
+		}
+	}
+	for i := range rows {
+		rows[i].hit = false
+	}
+	if err := s.lockOwn(ctx, q, rows); err != nil {
+		return err
+	}
+	var held []*outcomeRow
+	for i := range rows {
+		if rows[i].hit {
+			held = append(held, &rows[i])
+		}
+	}
+	if s.dialect == PostgreSQL {
+		_, err := q.ExecContext(ctx, s.sql.extend,
+			textArray(held, func(r **outcomeRow) string { return (*r).id }),
+			intArray(held, func(r **outcomeRow) int64 { return (*r).dueAt }))
+		return err
+	}
+	return insertEach(ctx, s, q, s.sql.extend, held, func(r **outcomeRow) []any { return []any{(*r).dueAt, (*r).id} })
+}

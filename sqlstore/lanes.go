@@ -1,0 +1,59 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/signalpost/webhook"
+)
+
+// Classes of queue rows beyond [webhook.Fresh] and [webhook.Retry]. They are of no lane.
+const (
+	classParked  = 2 // ordered, waits for the end of its predecessor, which then gives it back its lane
+	classBlocked = 3 // a dead letter that its ordering key waits behind: BlockBehindDeadLetter
+	classHeld    = 4 // the same, and the key is on hold: HoldKey
+)
+
+// Lanes implements [webhook.Store].
+func (s *Store) Lanes(ctx context.Context, req *webhook.LanesRequest) (*webhook.LanesResult, error) {
+	limit := max(req.Limit, 1)
+	// One more than asked for tells whether there is a next page.
+	lanes, err := s.readLanes(ctx, req.After, limit+1)
+	if err != nil {
+		return nil, fmt.Errorf("webhook: sqlstore: lanes: %w", err)
+	}
+	res := &webhook.LanesResult{Lanes: lanes}
+	if len(lanes) > limit {
+		res.Lanes = lanes[:limit]
+		res.Next = lanes[limit-1].LaneID
+	}
+	return res, nil
+}
+
+func (s *Store) readLanes(ctx context.Context, after webhook.LaneID, limit int) ([]webhook.Lane, error) {
+	class := int64(after.Class)
+	if after.EndpointID == "" {
+		class = -1
+	}
+	args := []any{after.EndpointID, class, limit}
+	if s.dialect == MySQL {
+		args = []any{after.EndpointID, class, after.EndpointID, limit}
+	}
+	rows, err := s.db.QueryContext(ctx, s.sql.lanes, args...)
+	if err != nil {
+		return nil, err
+	}
+	var lanes []webhook.Lane
+	err = eachRow(rows, func(rows *sql.Rows) error {
+		var lane webhook.Lane
+		var earliest int64
+		if err := rows.Scan(&lane.EndpointID, &lane.Class, &earliest); err != nil {
+			return err
+		}
+		lane.Earliest = fromMicros(earliest)
+		lanes = append(lanes, lane)
+		return nil
+	})
+	return lanes, err
+}

@@ -1,0 +1,131 @@
+-- MySQL commits at each statement of this kind, so that each may be repeated after a crash in between.
+-- Times are microseconds since the Unix epoch. Identifiers and keys compare bytewise.
+
+-- What happened; written once, never rewritten.
+CREATE TABLE IF NOT EXISTS {prefix}event (
+	id           VARBINARY(255) PRIMARY KEY,
+	type         VARBINARY(255) NOT NULL,
+	tenant       VARBINARY(255) NOT NULL,
+	ordering_key VARBINARY(255) NOT NULL,
+	header       MEDIUMBLOB,
+	payload      LONGBLOB NOT NULL,
+	deliveries   INT NOT NULL,
+	created_at   BIGINT NOT NULL
+) ENGINE=InnoDB;
+
+-- The event IDs that are remembered, for longer than the events themselves.
+CREATE TABLE IF NOT EXISTS {prefix}event_id (
+	id         VARBINARY(255) PRIMARY KEY,
+	digest     VARBINARY(32) NOT NULL,
+	created_at BIGINT NOT NULL,
+	KEY event_id_created (created_at)
+) ENGINE=InnoDB;
+
+-- The record of a delivery; rewritten once, at its end. Until then its state is told by its queue row.
+CREATE TABLE IF NOT EXISTS {prefix}delivery (
+	id           VARBINARY(255) PRIMARY KEY,
+	event_id     VARBINARY(255) NOT NULL,
+	endpoint_id  VARBINARY(255) NOT NULL,
+	ordering_key VARBINARY(255) NOT NULL,
+	seq          BIGINT NOT NULL,
+	state        VARBINARY(255) NOT NULL,
+	reason       TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+	attempts     INT NOT NULL,
+	created_at   BIGINT NOT NULL,
+	finished_at  BIGINT,
+	KEY delivery_event (event_id),
+	KEY delivery_endpoint (endpoint_id, id)
+) ENGINE=InnoDB;
+
+-- What is still to do; one narrow row for each unfinished delivery, deleted at its end.
+-- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key.
+-- due_at: when it may be claimed; with an owner, when the lease ends.
+CREATE TABLE IF NOT EXISTS {prefix}queue (
+	id          VARBINARY(255) PRIMARY KEY,
+	event_id    VARBINARY(255) NOT NULL,
+	endpoint_id VARBINARY(255) NOT NULL,
+	class       SMALLINT NOT NULL,
+	due_at      BIGINT NOT NULL,
+	token       BIGINT NOT NULL,
+	seq         BIGINT NOT NULL,
+	created_at  BIGINT NOT NULL,
+	attempts    INT NOT NULL,
+	owner       VARBINARY(255),
+	order_key   VARBINARY(255),
+	reason      TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+	KEY queue_due (endpoint_id, class, due_at),
+	UNIQUE KEY queue_order (endpoint_id, order_key, seq)
+) ENGINE=InnoDB;
+
+-- One row for each HTTP try; append only. duration is in nanoseconds.
+CREATE TABLE IF NOT EXISTS {prefix}attempt (
+	delivery_id VARBINARY(255) NOT NULL,
+	token       BIGINT NOT NULL,
+	number      INT NOT NULL,
+	status      INT NOT NULL,
+	started_at  BIGINT NOT NULL,
+	duration    BIGINT NOT NULL,
+	next_at     BIGINT,
+	late        BOOLEAN NOT NULL,
+	error       VARBINARY(255) NOT NULL,
+	detail      TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+	response    MEDIUMBLOB,
+	PRIMARY KEY (delivery_id, token)
+) ENGINE=InnoDB;
+
+-- The last sequence number of each ordering key: the only row that an ordered send locks.
+CREATE TABLE IF NOT EXISTS {prefix}order_key (
+	endpoint_id VARBINARY(255) NOT NULL,
+	order_key   VARBINARY(255) NOT NULL,
+	tail        BIGINT NOT NULL,
+	PRIMARY KEY (endpoint_id, order_key)
+) ENGINE=InnoDB;
+
+-- Holds and rate limits; written by dispatchers, never by sends.
+-- tat: the theoretical arrival time of GCRA, in nanoseconds since the Unix epoch.
+CREATE TABLE IF NOT EXISTS {prefix}endpoint_state (
+	endpoint_id VARBINARY(255) PRIMARY KEY,
+	held        BOOLEAN NOT NULL DEFAULT FALSE,
+	hold_kind   VARBINARY(255) NOT NULL DEFAULT '',
+	hold_reason TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+	hold_until  BIGINT,
+	tat         BIGINT NOT NULL DEFAULT 0,
+	KEY endpoint_held (held, endpoint_id)
+) ENGINE=InnoDB;
+
+-- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets and settings are JSON.
+CREATE TABLE IF NOT EXISTS {prefix}endpoint (
+	id       VARBINARY(255) PRIMARY KEY,
+	tenant   VARBINARY(255) NOT NULL,
+	version  BIGINT NOT NULL,
+	deleted  BOOLEAN NOT NULL,
+	url      TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+	types    MEDIUMBLOB NOT NULL,
+	secrets  MEDIUMBLOB NOT NULL,
+	settings MEDIUMBLOB NOT NULL,
+	KEY endpoint_version_at (version),
+	KEY endpoint_tenant (tenant, id)
+) ENGINE=InnoDB;
+
+-- One row: the version of the latest change to an endpoint.
+CREATE TABLE IF NOT EXISTS {prefix}endpoint_version (
+	one     SMALLINT PRIMARY KEY,
+	version BIGINT NOT NULL
+) ENGINE=InnoDB;
+INSERT IGNORE INTO {prefix}endpoint_version (one, version) VALUES (1, 0);
+
+-- Idempotency keys of receivers. state: 0 held until expires_at, 1 done and kept until expires_at.
+CREATE TABLE IF NOT EXISTS {prefix}dedupe (
+	scope      VARBINARY(255) NOT NULL,
+	dkey       VARBINARY(255) NOT NULL,
+	token      BIGINT NOT NULL,
+	state      SMALLINT NOT NULL,
+	digest     VARBINARY(32),
+	expires_at BIGINT NOT NULL,
+	status     INT NOT NULL DEFAULT 0,
+	header     MEDIUMBLOB,
+	body       LONGBLOB,
+	done_at    BIGINT,
+	PRIMARY KEY (scope, dkey),
+	KEY dedupe_expires (expires_at)
+) ENGINE=InnoDB;

@@ -1,0 +1,131 @@
+-- Times are microseconds since the Unix epoch. Identifiers and keys compare bytewise.
+
+-- What happened; written once, never rewritten.
+CREATE TABLE {prefix}event (
+	id           text COLLATE "C" PRIMARY KEY,
+	type         text COLLATE "C" NOT NULL,
+	tenant       text COLLATE "C" NOT NULL,
+	ordering_key text COLLATE "C" NOT NULL,
+	header       bytea,
+	payload      bytea NOT NULL,
+	deliveries   integer NOT NULL,
+	created_at   bigint NOT NULL
+);
+
+-- The event IDs that are remembered, for longer than the events themselves.
+CREATE TABLE {prefix}event_id (
+	id         text COLLATE "C" PRIMARY KEY,
+	digest     bytea NOT NULL,
+	created_at bigint NOT NULL
+);
+CREATE INDEX {name}event_id_created ON {prefix}event_id USING brin (created_at);
+
+-- The record of a delivery; rewritten once, at its end. Until then its state is told by its queue row.
+CREATE TABLE {prefix}delivery (
+	id           text COLLATE "C" PRIMARY KEY,
+	event_id     text COLLATE "C" NOT NULL,
+	endpoint_id  text COLLATE "C" NOT NULL,
+	ordering_key text COLLATE "C" NOT NULL,
+	seq          bigint NOT NULL,
+	state        text COLLATE "C" NOT NULL,
+	reason       text NOT NULL,
+	attempts     integer NOT NULL,
+	created_at   bigint NOT NULL,
+	finished_at  bigint
+) WITH (fillfactor = 85);
+CREATE INDEX {name}delivery_event ON {prefix}delivery (event_id);
+CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
+
+-- What is still to do; one narrow row for each unfinished delivery, deleted at its end.
+-- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key.
+-- due_at: when it may be claimed; with an owner, when the lease ends.
+CREATE TABLE {prefix}queue (
+	id          text COLLATE "C" PRIMARY KEY,
+	event_id    text COLLATE "C" NOT NULL,
+	endpoint_id text COLLATE "C" NOT NULL,
+	class       smallint NOT NULL,
+	due_at      bigint NOT NULL,
+	token       bigint NOT NULL,
+	seq         bigint NOT NULL,
+	created_at  bigint NOT NULL,
+	attempts    integer NOT NULL,
+	owner       text COLLATE "C",
+	order_key   text COLLATE "C",
+	reason      text
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
+	autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX {name}queue_due ON {prefix}queue (endpoint_id, class, due_at);
+CREATE UNIQUE INDEX {name}queue_order ON {prefix}queue (endpoint_id, order_key, seq) WHERE order_key IS NOT NULL;
+
+-- One row for each HTTP try; append only. duration is in nanoseconds.
+CREATE TABLE {prefix}attempt (
+	delivery_id text COLLATE "C" NOT NULL,
+	token       bigint NOT NULL,
+	number      integer NOT NULL,
+	status      integer NOT NULL,
+	started_at  bigint NOT NULL,
+	duration    bigint NOT NULL,
+	next_at     bigint,
+	late        boolean NOT NULL,
+	error       text NOT NULL,
+	detail      text NOT NULL,
+	response    bytea,
+	PRIMARY KEY (delivery_id, token)
+);
+
+-- The last sequence number of each ordering key: the only row that an ordered send locks.
+CREATE TABLE {prefix}order_key (
+	endpoint_id text COLLATE "C" NOT NULL,
+	order_key   text COLLATE "C" NOT NULL,
+	tail        bigint NOT NULL,
+	PRIMARY KEY (endpoint_id, order_key)
+) WITH (fillfactor = 70);
+
+-- Holds and rate limits; written by dispatchers, never by sends.
+-- tat: the theoretical arrival time of GCRA, in nanoseconds since the Unix epoch.
+CREATE TABLE {prefix}endpoint_state (
+	endpoint_id text COLLATE "C" PRIMARY KEY,
+	held        boolean NOT NULL DEFAULT false,
+	hold_kind   text COLLATE "C" NOT NULL DEFAULT '',
+	hold_reason text NOT NULL DEFAULT '',
+	hold_until  bigint,
+	tat         bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+CREATE INDEX {name}endpoint_held ON {prefix}endpoint_state (endpoint_id) WHERE held;
+
+-- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets and settings are JSON.
+CREATE TABLE {prefix}endpoint (
+	id       text COLLATE "C" PRIMARY KEY,
+	tenant   text COLLATE "C" NOT NULL,
+	version  bigint NOT NULL,
+	deleted  boolean NOT NULL,
+	url      text NOT NULL,
+	types    bytea NOT NULL,
+	secrets  bytea NOT NULL,
+	settings bytea NOT NULL
+);
+CREATE INDEX {name}endpoint_version_at ON {prefix}endpoint (version);
+CREATE INDEX {name}endpoint_tenant ON {prefix}endpoint (tenant, id);
+
+-- One row: the version of the latest change to an endpoint.
+CREATE TABLE {prefix}endpoint_version (
+	one     smallint PRIMARY KEY,
+	version bigint NOT NULL
+);
+INSERT INTO {prefix}endpoint_version (one, version) VALUES (1, 0);
+
+-- Idempotency keys of receivers. state: 0 held until expires_at, 1 done and kept until expires_at.
+CREATE TABLE {prefix}dedupe (
+	scope      text COLLATE "C" NOT NULL,
+	dkey       text COLLATE "C" NOT NULL,
+	token      bigint NOT NULL,
+	state      smallint NOT NULL,
+	digest     bytea,
+	expires_at bigint NOT NULL,
+	status     integer NOT NULL DEFAULT 0,
+	header     bytea,
+	body       bytea,
+	done_at    bigint,
+	PRIMARY KEY (scope, dkey)
+) WITH (fillfactor = 85);
+CREATE INDEX {name}dedupe_expires ON {prefix}dedupe (expires_at);

@@ -1,0 +1,249 @@
+package sqlstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"slices"
+	"strings"
+
+	"github.com/signalpost/webhook"
+)
+
+// pick runs one round: it picks candidates of the lanes by their cap, parks or leases them, and returns them in order of
+// lane and due time, at most as many as may still be claimed.
+func (c *claimState) pick(ctx context.Context, q querier) ([]pickedRow, error) {
+	if c.store.dialect == PostgreSQL {
+		return c.pickPostgres(ctx, q)
+	}
+	candidates := c.candidatesSQLite
+	if c.store.dialect == MySQL {
+		candidates = c.candidatesMySQL
+	}
+	rows, err := candidates(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(rows, func(a, b pickedRow) int {
+		return cmp.Or(cmp.Compare(a.lane, b.lane), cmp.Compare(a.dueAt, b.dueAt))
+	})
+	rows = rows[:min(len(rows), c.req.Limit-len(c.found))]
+	if err := c.judge(ctx, q, rows); err != nil {
+		return nil, err
+	}
+	if err := c.move(ctx, q, rows); err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+func scanCandidate(rows *sql.Rows, place *int, r *pickedRow) error {
+	var orderKey sql.NullString
+	targets := []any{&r.id, &r.endpointID, &orderKey, &r.seq, &r.dueAt}
+	if place != nil {
+		targets = slices.Insert(targets, 0, any(place))
+	}
+	err := rows.Scan(targets...)
+	r.orderKey = orderKey.String
+	return err
+}
+
+// candidatesSQLite reads lane by lane, and stops when it has enough.
+func (c *claimState) candidatesSQLite(ctx context.Context, q querier) ([]pickedRow, error) {
+	var picked []pickedRow
+	st, err := q.PrepareContext(ctx, c.store.sql.pick)
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	for i := range c.lanes {
+		l := &c.lanes[i]
+		limit := min(l.cap, c.req.Limit-len(c.found)-len(picked))
+		if limit <= 0 {
+			continue
+		}
+		rows, err := st.QueryContext(ctx, l.ask.EndpointID, int64(l.ask.Class), l.low, micros(c.req.Now), limit)
+		if err != nil {
+			return nil, err
+		}
+		err = eachRow(rows, func(rows *sql.Rows) error {
+			r := pickedRow{lane: i, leaseEnd: l.leaseEnd}
+			err := scanCandidate(rows, nil, &r)
+			picked = append(picked, r)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return picked, nil
+}
+
+// lanesAStatement is how many lanes one statement of MySQL asks for.
+const lanesAStatement = 100
+
+// candidatesMySQL locks the candidates of many lanes with one statement.
+func (c *claimState) candidatesMySQL(ctx context.Context, q querier) ([]pickedRow, error) {
+	var places []int
+	for i := range c.lanes {
+		if c.lanes[i].cap > 0 {
+			places = append(places, i)
+		}
+	}
+	var picked []pickedRow
+	for part := range slices.Chunk(places, lanesAStatement) {
+		texts := make([]string, len(part))
+		var args []any
+		for i, place := range part {
+			l := &c.lanes[place]
+			texts[i] = c.store.sql.pick
+			args = append(args, place, l.ask.EndpointID, int64(l.ask.Class), l.low, micros(c.req.Now), l.cap)
+		}
+		rows, err := q.QueryContext(ctx, strings.Join(texts, " UNION ALL "), args...)
+		if err != nil {
+			return nil, err
+		}
+		err = eachRow(rows, func(rows *sql.Rows) error {
+			var r pickedRow
+			err := scanCandidate(rows, &r.lane, &r)
+			r.leaseEnd = c.lanes[r.lane].leaseEnd
+			picked = append(picked, r)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if len(picked) >= c.req.Limit-len(c.found) {
+			break
+		}
+	}
+	return picked, nil
+}
+
+// place is where a delivery stands in its ordering key.
+type place struct {
+	endpointID, orderKey string
+	seq                  int64
+}
+
+// judge decides the fate of ordered rows. One whose predecessor is unfinished is parked while that one is locked here, so that
+// its completion comes after and sees the parked row; where it is locked already, the row is left for a later claim.
+func (c *claimState) judge(ctx context.Context, q querier, rows []pickedRow) error {
+	waiting := make(map[place]*pickedRow) // by the place of the predecessor
+	var before []place
+	for i := range rows {
+		if r := &rows[i]; r.orderKey != "" && r.seq > 1 {
+			p := place{r.endpointID, r.orderKey, r.seq - 1}
+			waiting[p] = r
+			before = append(before, p)
+		}
+	}
+	blockers := make(map[string]*pickedRow) // by the predecessor's ID
+	for part := range slices.Chunk(before, maxRows/5) {
+		var args []any
+		for _, p := range part {
+			args = append(args, p.endpointID, p.orderKey, p.seq)
+		}
+		found, err := q.QueryContext(ctx, withAny(c.store.sql.findBefore, len(part)), args...)
+		if err != nil {
+			return err
+		}
+		err = eachRow(found, func(rows *sql.Rows) error {
+			var id string
+			var p place
+			err := rows.Scan(&id, &p.endpointID, &p.orderKey, &p.seq)
+			if r := waiting[p]; r != nil {
+				r.fate = fateLeave
+				blockers[id] = r
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if c.store.dialect == SQLite { // nobody else writes
+		for _, r := range blockers {
+			r.fate = fatePark
+		}
+		return nil
+	}
+	ids := make([]string, 0, len(blockers))
+	for id := range blockers {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return c.store.selectByID(ctx, q, c.store.sql.lockBefore, ids, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		if r := blockers[id]; r != nil {
+			r.fate = fatePark
+		}
+		return err
+	})
+}
+
+// move parks and leases rows by their fate, and reads what a lease tells.
+func (c *claimState) move(ctx context.Context, q querier, rows []pickedRow) error {
+	var park []string
+	leases := make(map[int64][]string) // by their end
+	byID := make(map[string]*pickedRow, len(rows))
+	for i := range rows {
+		r := &rows[i]
+		byID[r.id] = r
+		switch r.fate {
+		case fatePark:
+			park = append(park, r.id)
+		case fateLease:
+			leases[r.leaseEnd] = append(leases[r.leaseEnd], r.id)
+		}
+	}
+	for part := range slices.Chunk(park, maxRows) {
+		if _, err := q.ExecContext(ctx, withList(c.store.sql.park, len(part)), anys(part)...); err != nil {
+			return err
+		}
+	}
+	read := func(rows *sql.Rows) error {
+		var id, eventID string
+		var class webhook.Class
+		var token, createdAt int64
+		var attempts int
+		var reason sql.NullString
+		if err := rows.Scan(&id, &eventID, &class, &token, &attempts, &createdAt, &reason); err != nil {
+			return err
+		}
+		r := byID[id]
+		r.eventID, r.class, r.token, r.attempts, r.createdAt, r.reason = eventID, class, token, attempts, createdAt, reason.String
+		return nil
+	}
+	for end, ids := range leases {
+		if err := c.leaseRows(ctx, q, end, ids, read); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *claimState) leaseRows(ctx context.Context, q querier, end int64, ids []string, read func(*sql.Rows) error) error {
+	for part := range slices.Chunk(ids, maxRows) {
+		text := withList(c.store.sql.lease, len(part))
+		args := append([]any{end, c.req.Owner}, anys(part)...)
+		if c.store.dialect == SQLite {
+			rows, err := q.QueryContext(ctx, text, args...)
+			if err == nil {
+				err = eachRow(rows, read)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := q.ExecContext(ctx, text, args...); err != nil {
+			return err
+		}
+		if err := c.store.selectByID(ctx, q, c.store.sql.readLeased, part, read); err != nil {
+			return err
+		}
+	}
+	return nil
+}

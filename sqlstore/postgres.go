@@ -1,0 +1,312 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/signalpost/webhook"
+)
+
+// One statement a table and batch, rows as arrays. Two rules hold for all that reads or changes rows of the queue:
+//
+//   - Rows are named by id = ANY(array), never by a join alone: of a join over a batch of 500 the planner may think that
+//     scanning the whole table is cheaper.
+//   - They run with enable_seqscan off (see avoidScans), for prepared statements keep the plan that was best when the table was empty.
+var postgresStatements = statements{
+	now: `SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`,
+
+	insertAll: `
+WITH e AS (
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[], $8::int[])
+	AS e(id, type, tenant, ordering_key, header, payload, digest, deliveries)
+), new AS (
+	INSERT INTO {prefix}event_id (id, digest, created_at)
+	SELECT id, digest, $9::bigint FROM e ORDER BY id COLLATE "C"
+	ON CONFLICT DO NOTHING
+	RETURNING id
+), event AS (
+	INSERT INTO {prefix}event (id, type, tenant, ordering_key, header, payload, deliveries, created_at)
+	SELECT id, type, tenant, ordering_key, header, payload, deliveries, $9::bigint FROM e WHERE id IN (SELECT id FROM new)
+), d AS (
+	SELECT * FROM unnest($10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[]) WITH ORDINALITY
+	AS d(id, event_id, endpoint_id, order_key, due_at, token, place)
+	WHERE event_id IN (SELECT id FROM new)
+), tail AS (
+	INSERT INTO {prefix}order_key AS k (endpoint_id, order_key, tail)
+	SELECT endpoint_id, order_key, count(*) FROM d WHERE order_key IS NOT NULL
+	GROUP BY endpoint_id, order_key ORDER BY endpoint_id COLLATE "C", order_key COLLATE "C"
+	ON CONFLICT (endpoint_id, order_key) DO UPDATE SET tail = k.tail + excluded.tail
+	RETURNING endpoint_id, order_key, tail
+), numbered AS (
+	SELECT d.*, 0 AS seq FROM d WHERE order_key IS NULL
+	UNION ALL
+	SELECT d.*, tail.tail + 1 - row_number() OVER (PARTITION BY d.endpoint_id, d.order_key ORDER BY place DESC)
+	FROM d JOIN tail USING (endpoint_id, order_key)
+), delivery AS (
+	INSERT INTO {prefix}delivery (id, event_id, endpoint_id, ordering_key, seq, state, reason, attempts, created_at)
+	SELECT id, event_id, endpoint_id, coalesce(order_key, ''), seq, 'queued', '', 0, $9::bigint FROM numbered
+), queue AS (
+	INSERT INTO {prefix}queue (id, event_id, endpoint_id, class, due_at, token, attempts, owner, order_key, seq, created_at)
+	SELECT id, event_id, endpoint_id, 0, due_at, token, 0, CASE WHEN token > 0 THEN $16::text END, order_key, seq, $9::bigint FROM numbered
+)
+SELECT id FROM new`,
+
+	digests: `SELECT id, digest FROM {prefix}event_id WHERE id = ANY($1::text[])`,
+
+	// One probe of the index a lane. Classes beyond 1 are no lanes and are jumped over as one.
+	lanes: `
+WITH RECURSIVE hop AS (
+	(SELECT endpoint_id, class, due_at FROM {prefix}queue WHERE (endpoint_id, class) > ($1::text, $2::smallint)
+	 ORDER BY endpoint_id, class, due_at LIMIT 1)
+	UNION ALL
+	SELECT n.endpoint_id, n.class, n.due_at FROM hop CROSS JOIN LATERAL (
+		SELECT q.endpoint_id, q.class, q.due_at FROM {prefix}queue q
+		WHERE (q.endpoint_id, q.class) > (hop.endpoint_id, CASE hop.class WHEN 0 THEN 0 ELSE 32767 END::smallint)
+		ORDER BY q.endpoint_id, q.class, q.due_at LIMIT 1
+	) n
+)
+SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT $3::int`,
+
+	// The switch lasts until the transaction ends.
+	holds: `
+SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, s.endpoint_id, s.held, s.hold_until
+FROM (SELECT set_config('enable_seqscan', 'off', true)) switched
+LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id = ANY($1::text[])`,
+
+	avoidScans: `SELECT set_config('enable_seqscan', 'off', true)`,
+
+	lockStates: `
+SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id = ANY($1::text[])
+ORDER BY endpoint_id FOR UPDATE SKIP LOCKED`,
+
+	addState: `INSERT INTO {prefix}endpoint_state (endpoint_id) VALUES ($1) ON CONFLICT DO NOTHING`,
+
+	setTAT: `UPDATE {prefix}endpoint_state SET tat = $1 WHERE endpoint_id = $2`,
+
+	// fate: see the constants. An ordered row whose predecessor is unfinished is parked while that one is locked here, so
+	// that its completion comes after and sees the parked row; where it is locked already, the row is left for a later claim.
+	pick: `
+WITH lane AS (
+	SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::int[]) WITH ORDINALITY
+	AS l(endpoint_id, class, low, lease_end, cap, n)
+), pick AS MATERIALIZED (
+	SELECT lane.n, lane.lease_end, p.*
+	FROM lane CROSS JOIN LATERAL (
+		SELECT q.id, q.endpoint_id, q.order_key, q.seq, q.due_at FROM {prefix}queue q
+		WHERE q.endpoint_id = lane.endpoint_id AND q.class = lane.class AND q.due_at >= lane.low AND q.due_at <= $6::bigint
+		ORDER BY q.due_at LIMIT lane.cap
+		FOR UPDATE SKIP LOCKED
+	) p
+	LIMIT $7::int
+), verdict AS MATERIALIZED (
+	SELECT pick.*, CASE
+		WHEN before.id IS NULL THEN 0
+		WHEN (SELECT b.id FROM {prefix}queue b WHERE b.id = before.id FOR UPDATE SKIP LOCKED) IS NOT NULL THEN 1
+		ELSE 2 END AS fate
+	FROM pick LEFT JOIN LATERAL (
+		SELECT b.id FROM {prefix}queue b
+		WHERE b.endpoint_id = pick.endpoint_id AND b.order_key = pick.order_key AND b.seq = pick.seq - 1
+	) before ON pick.order_key IS NOT NULL
+), moved AS (
+	UPDATE {prefix}queue q SET
+		class = CASE v.fate WHEN 0 THEN q.class ELSE 2 END,
+		due_at = CASE v.fate WHEN 0 THEN v.lease_end ELSE q.due_at END,
+		token = CASE v.fate WHEN 0 THEN q.token + 1 ELSE q.token END,
+		owner = CASE v.fate WHEN 0 THEN $8::text END
+	FROM verdict v
+	WHERE q.id = ANY(ARRAY(SELECT id FROM verdict WHERE fate < 2)) AND v.id = q.id
+	RETURNING q.id, q.event_id, q.class, q.token, q.attempts, q.created_at, q.reason
+)
+SELECT v.n, v.fate, v.id, v.endpoint_id, v.order_key, v.seq, v.due_at, v.lease_end,
+	m.event_id, m.class, m.token, m.attempts, m.created_at, m.reason
+FROM verdict v LEFT JOIN moved m ON m.id = v.id
+ORDER BY v.n, v.due_at`,
+
+	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id = ANY($1::text[])`,
+
+	// op: 0 ends, 1 to be tried again, 2 given back. block: the class of a dead letter that blocks its key, else 0.
+	complete: `
+WITH o AS MATERIALIZED (
+	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::int[],
+		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[])
+	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response)
+), own AS MATERIALIZED (
+	SELECT id, token, endpoint_id, order_key, seq, attempts FROM {prefix}queue
+	WHERE id = ANY($1::text[]) AND owner IS NOT NULL
+	ORDER BY id FOR UPDATE
+), hit AS MATERIALIZED (
+	SELECT o.*, own.endpoint_id, own.order_key, own.seq, own.attempts + o.counted AS attempts,
+		o.op = 0 AND (o.block = 0 OR own.order_key IS NULL) AS gone
+	FROM own JOIN o ON o.id = own.id AND o.token = own.token
+), gone AS (
+	DELETE FROM {prefix}queue WHERE id = ANY(ARRAY(SELECT id FROM hit WHERE gone))
+), kept AS (
+	UPDATE {prefix}queue q SET
+		owner = NULL,
+		attempts = hit.attempts,
+		class = CASE WHEN hit.op = 0 THEN hit.block WHEN hit.op = 1 OR hit.attempts > 0 THEN 1 ELSE q.class END,
+		due_at = CASE hit.op WHEN 0 THEN q.due_at ELSE hit.due_at END,
+		reason = CASE hit.op WHEN 1 THEN nullif(hit.reason, '') ELSE coalesce(nullif(hit.reason, ''), q.reason) END
+	FROM hit WHERE q.id = ANY(ARRAY(SELECT id FROM hit WHERE NOT gone)) AND hit.id = q.id
+), ended AS (
+	UPDATE {prefix}delivery d SET state = hit.state, reason = hit.reason, attempts = hit.attempts, finished_at = $17::bigint
+	FROM hit WHERE d.id = ANY(ARRAY(SELECT id FROM hit WHERE op = 0)) AND hit.id = d.id
+), tried AS (
+	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
+	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM hit WHERE counted = 1
+)
+SELECT id, endpoint_id, order_key, seq FROM hit`,
+
+	own: `
+SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason FROM {prefix}queue
+WHERE id = ANY($1::text[]) AND owner IS NOT NULL
+ORDER BY id FOR UPDATE`,
+
+	unpark: `
+UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END
+WHERE class = 2 AND id = ANY(ARRAY(
+	SELECT s.id FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n(endpoint_id, order_key, seq)
+	CROSS JOIN LATERAL (
+		SELECT s.id FROM {prefix}queue s WHERE s.endpoint_id = n.endpoint_id AND s.order_key = n.order_key AND s.seq = n.seq
+	) s
+))`,
+
+	seenDelivery: `SELECT id FROM {prefix}delivery WHERE id = ANY($1::text[])`,
+
+	seenAttempts: `SELECT delivery_id, token, late FROM {prefix}attempt WHERE delivery_id = ANY($1::text[])`,
+
+	addLate: `
+INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT DO NOTHING`,
+
+	extend: `
+UPDATE {prefix}queue q SET due_at = l.due_at
+FROM unnest($1::text[], $2::bigint[]) AS l(id, due_at)
+WHERE q.id = ANY($1::text[]) AND l.id = q.id`,
+
+	hold: `
+INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until) VALUES ($1, true, $2, $3, $4)
+ON CONFLICT (endpoint_id) DO UPDATE SET held = true, hold_kind = excluded.hold_kind, hold_reason = excluded.hold_reason,
+	hold_until = excluded.hold_until`,
+
+	unhold: `
+UPDATE {prefix}endpoint_state SET held = false, hold_kind = '', hold_reason = '', hold_until = NULL
+WHERE endpoint_id = $1 AND held`,
+}
+
+// insertPostgres stores those of events whose ID is new, and names them in stored.
+func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.EnqueueRequest, events []newEvent, stored map[string]bool) error {
+	all := deliveriesOf(events)
+	rows, err := q.QueryContext(ctx, s.sql.insertAll,
+		textArray(events, func(e *newEvent) string { return e.event.ID }),
+		textArray(events, func(e *newEvent) string { return e.event.Type }),
+		textArray(events, func(e *newEvent) string { return e.event.Tenant }),
+		textArray(events, func(e *newEvent) string { return e.event.OrderingKey }),
+		bytesArray(events, func(e *newEvent) []byte { return e.header }),
+		bytesArray(events, func(e *newEvent) []byte { return e.payload }),
+		bytesArray(events, func(e *newEvent) []byte { return e.digest }),
+		intArray(events, func(e *newEvent) int64 { return int64(len(e.rows)) }),
+		micros(req.Now),
+		textArray(all, func(d *newDelivery) string { return d.id }),
+		textArray(all, func(d *newDelivery) string { return d.eventID }),
+		textArray(all, func(d *newDelivery) string { return d.endpointID }),
+		optTextArray(all, func(d *newDelivery) string { return d.orderKey }),
+		intArray(all, func(d *newDelivery) int64 { return d.dueAt }),
+		intArray(all, func(d *newDelivery) int64 { return d.token }),
+		req.Owner)
+	if err != nil {
+		return err
+	}
+	return eachRow(rows, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		stored[id] = true
+		return err
+	})
+}
+
+// pickPostgres picks candidates of the lanes, parks or leases them and returns them in order of lane and due time.
+func (c *claimState) pickPostgres(ctx context.Context, q querier) ([]pickedRow, error) {
+	type ask struct{ place int }
+	var asks []ask
+	for i := range c.lanes {
+		if c.lanes[i].cap > 0 {
+			asks = append(asks, ask{i})
+		}
+	}
+	lane := func(a *ask) *laneState { return &c.lanes[a.place] }
+	rows, err := q.QueryContext(ctx, c.store.sql.pick,
+		textArray(asks, func(a *ask) string { return lane(a).ask.EndpointID }),
+		intArray(asks, func(a *ask) int64 { return int64(lane(a).ask.Class) }),
+		intArray(asks, func(a *ask) int64 { return lane(a).low }),
+		intArray(asks, func(a *ask) int64 { return lane(a).leaseEnd }),
+		intArray(asks, func(a *ask) int64 { return int64(lane(a).cap) }),
+		micros(c.req.Now), c.req.Limit-len(c.found), c.req.Owner)
+	if err != nil {
+		return nil, err
+	}
+	var picked []pickedRow
+	err = eachRow(rows, func(rows *sql.Rows) error {
+		var r pickedRow
+		var place int
+		var orderKey, eventID, reason sql.NullString
+		var class, token, attempts, createdAt sql.NullInt64
+		err := rows.Scan(&place, &r.fate, &r.id, &r.endpointID, &orderKey, &r.seq, &r.dueAt, &r.leaseEnd,
+			&eventID, &class, &token, &attempts, &createdAt, &reason)
+		if err != nil {
+			return err
+		}
+		r.lane = asks[place-1].place
+		r.orderKey, r.eventID, r.reason = orderKey.String, eventID.String, reason.String
+		r.class, r.token, r.attempts, r.createdAt = webhook.Class(class.Int64), token.Int64, int(attempts.Int64), createdAt.Int64
+		picked = append(picked, r)
+		return nil
+	})
+	return picked, err
+}
+
+// completePostgres applies what is held under its token.
+func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows []outcomeRow) error {
+	if _, err := q.ExecContext(ctx, s.sql.avoidScans); err != nil {
+		return err
+	}
+	found, err := q.QueryContext(ctx, s.sql.complete,
+		textArray(rows, func(r *outcomeRow) string { return r.id }),
+		intArray(rows, func(r *outcomeRow) int64 { return r.token }),
+		intArray(rows, func(r *outcomeRow) int64 { return r.op }),
+		intArray(rows, func(r *outcomeRow) int64 { return r.block }),
+		textArray(rows, func(r *outcomeRow) string { return r.state }),
+		textArray(rows, func(r *outcomeRow) string { return r.reason }),
+		intArray(rows, func(r *outcomeRow) int64 { return r.dueAt }),
+		intArray(rows, func(r *outcomeRow) int64 { return r.counted }),
+		intArray(rows, func(r *outcomeRow) int64 { return int64(r.attempt.Number) }),
+		intArray(rows, func(r *outcomeRow) int64 { return int64(r.attempt.Status) }),
+		intArray(rows, func(r *outcomeRow) int64 { return micros(r.attempt.StartedAt) }),
+		intArray(rows, func(r *outcomeRow) int64 { return int64(r.attempt.Duration) }),
+		optIntArray(rows, func(r *outcomeRow) sql.NullInt64 { return optMicros(r.attempt.NextAt) }),
+		textArray(rows, func(r *outcomeRow) string { return r.failed }),
+		textArray(rows, func(r *outcomeRow) string { return r.detail }),
+		bytesArray(rows, func(r *outcomeRow) []byte { return r.attempt.Response }),
+		now)
+	if err != nil {
+		return err
+	}
+	byID := make(map[string]*outcomeRow, len(rows))
+	for i := range rows {
+		byID[rows[i].id] = &rows[i]
+	}
+	return eachRow(found, func(rows *sql.Rows) error {
+		var id string
+		var own ownRow
+		var orderKey sql.NullString
+		if err := rows.Scan(&id, &own.endpointID, &orderKey, &own.seq); err != nil {
+			return err
+		}
+		own.orderKey = orderKey.String
+		if r := byID[id]; r != nil {
+			r.hit, r.ownRow = true, own
+		}
+		return nil
+	})
+}

@@ -1,0 +1,35 @@
+package sqlstore
+
+var postgresSide = sideStatements{
+	endpointPut: `INSERT INTO {prefix}endpoint (id, tenant, url, types, secrets, settings, version, deleted)
+VALUES ($1, $2, $3, $4, $5, $6, (SELECT version FROM {prefix}endpoint_version WHERE one = 1), FALSE)
+ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, url = excluded.url, types = excluded.types,
+    secrets = excluded.secrets, settings = excluded.settings, version = excluded.version, deleted = FALSE`,
+
+	keyTake: `INSERT INTO {prefix}dedupe AS d (scope, dkey, token, state, digest, expires_at)
+VALUES ($1, $2, $3::bigint, 0, $4::bytea, $5::bigint)
+ON CONFLICT (scope, dkey) DO UPDATE SET token = GREATEST(d.token + 1, excluded.token), state = 0,
+    digest = excluded.digest, expires_at = excluded.expires_at, status = 0, header = NULL, body = NULL, done_at = NULL
+WHERE d.expires_at <= $3::bigint OR d.state = 2 OR (d.state = 1 AND $6::boolean AND d.digest <> excluded.digest)
+RETURNING token`,
+
+	// OFFSET 0 keeps each join a probe for each row of the page: without it a generic plan, which knows nothing of
+	// the page's size, may read whole tables into a hash.
+	deliveries: `SELECT d.id, d.event_id, d.endpoint_id, d.ordering_key, d.seq, d.state, d.reason, d.attempts, d.created_at, d.finished_at,
+    q.class, q.due_at, q.attempts, q.owner IS NOT NULL, q.reason, h.held, h.hold_until, h.hold_reason,
+    (SELECT CASE WHEN b.class = 4 THEN b.id END FROM {prefix}queue b
+     WHERE b.endpoint_id = q.endpoint_id AND b.order_key = q.order_key ORDER BY b.seq LIMIT 1)
+FROM ({page}) p
+CROSS JOIN LATERAL (SELECT * FROM {prefix}delivery WHERE id = p.id OFFSET 0) d
+LEFT JOIN LATERAL (SELECT * FROM {prefix}queue WHERE id = p.id OFFSET 0) q ON TRUE
+LEFT JOIN LATERAL (SELECT * FROM {prefix}endpoint_state WHERE endpoint_id = q.endpoint_id OFFSET 0) h ON TRUE
+ORDER BY p.id`,
+
+	// A scalar subquery, because NOT EXISTS may become a hash of all events.
+	pruneEventIDs: `DELETE FROM {prefix}event_id WHERE id = ANY(ARRAY(
+    SELECT i.id FROM {prefix}event_id i
+    WHERE i.created_at < $1 AND (SELECT e.id FROM {prefix}event e WHERE e.id = i.id) IS NULL LIMIT $2))`,
+
+	pruneKeys: `DELETE FROM {prefix}dedupe WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM {prefix}dedupe WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))`,
+}

@@ -1,0 +1,136 @@
+package sqlstore
+
+import (
+	"context"
+
+	"github.com/signalpost/webhook"
+)
+
+// One writer at a time, in the same process as the file: statements of one row, prepared once a batch, cost no round trip.
+var sqliteStatements = statements{
+	insertEventID: `INSERT INTO {prefix}event_id (id, digest, created_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+
+	insertEvent: `
+INSERT INTO {prefix}event (id, type, tenant, ordering_key, header, payload, deliveries, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+
+	insertDelivery: `
+INSERT INTO {prefix}delivery (id, event_id, endpoint_id, ordering_key, seq, state, reason, attempts, created_at)
+VALUES (?, ?, ?, ?, ?, 'queued', '', 0, ?)`,
+
+	insertQueue: `
+INSERT INTO {prefix}queue (id, event_id, endpoint_id, class, due_at, token, attempts, owner, order_key, seq, created_at)
+VALUES (?, ?, ?, 0, ?, ?, 0, ?, ?, ?, ?)`,
+
+	bumpTail: `
+INSERT INTO {prefix}order_key (endpoint_id, order_key, tail) VALUES (?, ?, ?)
+ON CONFLICT (endpoint_id, order_key) DO UPDATE SET tail = tail + excluded.tail`,
+
+	readTail: `SELECT endpoint_id, order_key, tail FROM {prefix}order_key WHERE (endpoint_id = ? AND order_key = ?)`,
+
+	digests: `SELECT id, digest FROM {prefix}event_id WHERE id IN {list}`,
+
+	// One probe of the index a lane. Classes beyond 1 are no lanes and are jumped over as one.
+	lanes: `
+WITH RECURSIVE hop (endpoint_id, class, due_at) AS (
+	SELECT * FROM (
+		SELECT endpoint_id, class, due_at FROM {prefix}queue INDEXED BY {name}queue_due WHERE (endpoint_id, class) > (?, ?)
+		ORDER BY endpoint_id, class, due_at LIMIT 1)
+	UNION ALL
+	SELECT q.endpoint_id, q.class, q.due_at FROM hop CROSS JOIN {prefix}queue q ON q.id = (
+		SELECT n.id FROM {prefix}queue n INDEXED BY {name}queue_due
+		WHERE (n.endpoint_id, n.class) > (hop.endpoint_id, CASE hop.class WHEN 0 THEN 0 ELSE 32767 END)
+		ORDER BY n.endpoint_id, n.class, n.due_at LIMIT 1)
+)
+SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT ?`,
+
+	holds: `SELECT 0, endpoint_id, held, hold_until FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
+
+	lockStates: `SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
+
+	addState: `INSERT INTO {prefix}endpoint_state (endpoint_id) VALUES (?) ON CONFLICT DO NOTHING`,
+
+	setTAT: `UPDATE {prefix}endpoint_state SET tat = ? WHERE endpoint_id = ?`,
+
+	pick: `
+SELECT id, endpoint_id, order_key, seq, due_at FROM {prefix}queue INDEXED BY {name}queue_due
+WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
+ORDER BY due_at LIMIT ?`,
+
+	findBefore: `
+SELECT id, endpoint_id, order_key, seq FROM {prefix}queue INDEXED BY {name}queue_order
+WHERE (endpoint_id = ? AND order_key = ? AND seq = ?)`,
+
+	park: `UPDATE {prefix}queue SET class = 2, owner = NULL WHERE id IN {list}`,
+
+	lease: `
+UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE id IN {list}
+RETURNING id, event_id, class, token, attempts, created_at, reason`,
+
+	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id IN {list}`,
+
+	own: `
+SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason FROM {prefix}queue
+WHERE id IN {list} AND owner IS NOT NULL`,
+
+	end: `DELETE FROM {prefix}queue WHERE id IN {list}`,
+
+	block: `UPDATE {prefix}queue SET class = ?, owner = NULL WHERE id IN {list}`,
+
+	again: `UPDATE {prefix}queue SET owner = NULL, class = ?, due_at = ?, attempts = ?, reason = ? WHERE id = ?`,
+
+	finish: `UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ? WHERE id = ?`,
+
+	extend: `UPDATE {prefix}queue SET due_at = ? WHERE id = ?`,
+
+	addAttempt: `
+INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+
+	addLate: `
+INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING`,
+
+	findParked: `
+SELECT id FROM {prefix}queue INDEXED BY {name}queue_order
+WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class = 2)`,
+
+	unpark: `UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END WHERE id IN {list} AND class = 2`,
+
+	seenDelivery: `SELECT id FROM {prefix}delivery WHERE id IN {list}`,
+
+	seenAttempts: `SELECT delivery_id, token, late FROM {prefix}attempt WHERE delivery_id IN {list}`,
+
+	hold: `
+INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until) VALUES (?, TRUE, ?, ?, ?)
+ON CONFLICT (endpoint_id) DO UPDATE SET held = TRUE, hold_kind = excluded.hold_kind, hold_reason = excluded.hold_reason,
+	hold_until = excluded.hold_until`,
+
+	unhold: `
+UPDATE {prefix}endpoint_state SET held = FALSE, hold_kind = '', hold_reason = '', hold_until = NULL
+WHERE endpoint_id = ? AND held`,
+}
+
+// insertSQLite stores those of events whose ID is new, and names them in stored.
+func (s *Store) insertSQLite(ctx context.Context, q querier, req *webhook.EnqueueRequest, events []newEvent, stored map[string]bool) error {
+	st, err := q.PrepareContext(ctx, s.sql.insertEventID)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	for i := range events {
+		res, err := st.ExecContext(ctx, events[i].event.ID, events[i].digest, micros(req.Now))
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if n == 1 {
+			stored[events[i].event.ID] = true
+		}
+	}
+	return s.insertEvents(ctx, q, req, events, stored)
+}

@@ -1,0 +1,24 @@
+package sqlstore
+
+var sqliteSide = sideStatements{
+	endpointPut: `INSERT INTO {prefix}endpoint (id, tenant, url, types, secrets, settings, version, deleted)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT version FROM {prefix}endpoint_version WHERE one = 1), FALSE)
+ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, url = excluded.url, types = excluded.types,
+    secrets = excluded.secrets, settings = excluded.settings, version = excluded.version, deleted = FALSE`,
+
+	keyTake: `INSERT INTO {prefix}dedupe AS d (scope, dkey, token, state, digest, expires_at)
+VALUES (?1, ?2, ?3, 0, ?4, ?5)
+ON CONFLICT (scope, dkey) DO UPDATE SET token = MAX(d.token + 1, excluded.token), state = 0,
+    digest = excluded.digest, expires_at = excluded.expires_at, status = 0, header = NULL, body = NULL, done_at = NULL
+WHERE d.expires_at <= ?3 OR d.state = 2 OR (d.state = 1 AND ?6 AND d.digest <> excluded.digest)
+RETURNING token`,
+
+	deliveries: deliveriesJoined,
+
+	pruneEventIDs: `DELETE FROM {prefix}event_id WHERE id IN (
+    SELECT i.id FROM {prefix}event_id i
+    WHERE i.created_at < ?1 AND NOT EXISTS (SELECT 1 FROM {prefix}event e WHERE e.id = i.id) LIMIT ?2)`,
+
+	pruneKeys: `DELETE FROM {prefix}dedupe WHERE (scope, dkey) IN (
+    SELECT scope, dkey FROM {prefix}dedupe WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)`,
+}
