@@ -26,7 +26,6 @@ type target struct {
 	url          *url.URL
 	signer       messageSigner // nil: nothing is signed
 	timeout      time.Duration // over connect, TLS, headers and body
-	success      SuccessRule
 	allowPrivate bool
 	blocked      error // of the host as it is written; nil when that alone does not refuse it
 }
