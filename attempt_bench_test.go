@@ -83,7 +83,7 @@ func BenchmarkAttempt(b *testing.B) {
 		b.Run(fmt.Sprintf("webhook/%s", name), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if res := c.attempt(context.Background(), t, ev, nil); !res.delivered(t.success) {
+				if res := c.attempt(context.Background(), t, ev, nil); !res.delivered(SuccessRule{}) {
 					b.Fatal(res)
 				}
 			}
@@ -142,7 +142,7 @@ func BenchmarkAttemptParallel(b *testing.B) {
 			b.SetParallelism(32)
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if res := c.attempt(context.Background(), t, ev, nil); !res.delivered(t.success) {
+					if res := c.attempt(context.Background(), t, ev, nil); !res.delivered(SuccessRule{}) {
 						b.Error(res)
 						return
 					}

@@ -57,6 +57,7 @@ func TestAttemptSendsWhatWasSigned(t *testing.T) {
 		h.Add("X-Tenant", "three")
 		h.Set("Host", "evil.example")
 		h.Set("Transfer-Encoding", "chunked")
+		h["upgrade"] = []string{"h2c"}
 		return ctx
 	})
 
