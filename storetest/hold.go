@@ -10,7 +10,7 @@ import (
 func holdCases() []Case {
 	const hold = "Hold keeps the endpoint's deliveries from being claimed by any Claim that begins after Hold returned"
 	return []Case{
-		{"Hold/Claim", "Lanes of an endpoint on hold return nothing", needStore | needHold, holdClaim},
+		{"Hold/Claim", "Lanes of an endpoint on hold return nothing … zero: until Unhold", needStore | needHold, holdClaim},
 		{"Hold/Status", "the endpoint is on hold … when the hold ends by itself; zero: when somebody ends it", needStore | needHold, holdStatus},
 		{"Hold/OtherHandle", hold, needStore | needHold, holdOtherHandle},
 		{"Hold/Until", "until Unhold or req.Until", needStore | needHold, holdUntil},
@@ -141,7 +141,7 @@ func rateCases() []Case {
 		{"Rate/Defaults", "Events each Per, with at most Burst at once", needStore, rateDefaults},
 		{"Rate/OnlyReturnedCounts", "and only what is returned is counted against it", needStore, rateOnlyReturned},
 		{"Rate/Until", "set when the rate cut the claim short: when the next is allowed", needStore, rateUntil},
-		{"Rate/EndpointsIndependent", rate, needStore, rateIndependent},
+		{"Rate/EndpointsIndependent", rate + " … zero: no limit", needStore, rateIndependent},
 		{"Rate/Concurrent", rate, needStore, rateConcurrent},
 	}
 }
