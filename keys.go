@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -171,17 +170,12 @@ func KeyFromHeader(name string) KeyFunc {
 func KeyFromEventID() KeyFunc {
 	return func(m *Message) (Key, error) {
 		if m.EventID == "" {
-			return Key{}, &FieldError{Op: "key", Field: "event id", Reason: "is missing"}
+			return Key{}, keyError("event id", "is missing")
 		}
 		return Key{ID: JoinKey("id", m.EventID)}, nil
 	}
 }
 
-// keyErrorf is an error of a key read from JSON.
-func keyErrorf(path []string, format string, args ...any) error {
-	field := "body"
-	if len(path) > 0 {
-		field = fmt.Sprintf("body field %q", strings.Join(path, "."))
-	}
-	return &FieldError{Op: "key", Field: field, Reason: fmt.Sprintf(format, args...)}
+func keyError(field, reason string) error {
+	return &FieldError{Op: "key", Field: field, Reason: reason}
 }

@@ -1,7 +1,9 @@
 package webhook
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -10,46 +12,65 @@ import (
 // number's digits, and refuses a name that comes twice on the way: encoding/json takes the last, others the first.
 func jsonText(body []byte, path ...string) (string, error) {
 	if !json.Valid(body) {
-		return "", keyErrorf(nil, "is not JSON")
+		return "", keyError("body", "is not JSON")
 	}
-	return jsonFind(body, path...)
-}
-
-// jsonFind is jsonText for a body that json.Valid has accepted.
-func jsonFind(body []byte, path ...string) (string, error) {
 	if len(path) == 0 {
-		return "", keyErrorf(nil, "has no field without a name")
+		return "", keyError("body", "has no field without a name")
 	}
-	s := jsonScan{data: body}
-	for i, name := range path {
-		found, err := s.field(name)
-		if err != nil {
-			return "", keyErrorf(path[:i+1], "%s", err.Error())
-		}
-		s = jsonScan{data: found}
+	text, err := jsonFind(body, path...)
+	if err != nil {
+		return "", keyError(fmt.Sprintf("body field %q", strings.Join(path, ".")), err.Error())
 	}
-	return jsonValueText(path, s.data)
+	return text, nil
 }
 
-func jsonValueText(path []string, value []byte) (string, error) {
+// jsonError says in words what is wrong with a field.
+type jsonError string
+
+func (e jsonError) Error() string { return string(e) }
+
+// jsonFind is jsonText for a body that json.Valid has accepted. Its errors are jsonErrors.
+func jsonFind(body []byte, path ...string) (string, error) {
+	value := body
+	for _, name := range path {
+		s := jsonScan{data: value}
+		var err error
+		if value, err = s.field(name); err != nil {
+			return "", err
+		}
+	}
+	return jsonValueText(value)
+}
+
+func jsonValueText(value []byte) (string, error) {
 	switch c := value[0]; {
 	case c == '-' || '0' <= c && c <= '9':
 		return string(value), nil
 	case c != '"':
-		return "", keyErrorf(path, "is neither a string nor a number")
+		return "", jsonError("is neither a string nor a number")
+	}
+	if inner := value[1 : len(value)-1]; len(inner) > 0 && plainASCII(inner) {
+		return string(inner), nil
 	}
 	var text string
-	if err := json.Unmarshal(value, &text); err != nil {
-		return "", keyErrorf(path, "is not a string")
+	if json.Unmarshal(value, &text) != nil || text == "" {
+		return "", jsonError("is empty")
 	}
-	switch {
-	case text == "":
-		return "", keyErrorf(path, "is empty")
-	case strings.ContainsRune(text, utf8.RuneError):
+	if strings.ContainsRune(text, utf8.RuneError) {
 		// Decoding makes all bad bytes and lone surrogates the same character, so that different values would look alike.
 		return string(value), nil
 	}
 	return text, nil
+}
+
+// plainASCII reports whether a string's inside means itself.
+func plainASCII(inner []byte) bool {
+	for _, c := range inner {
+		if c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // jsonScan walks JSON that json.Valid has accepted, so it checks nothing again.
@@ -57,10 +78,6 @@ type jsonScan struct {
 	data []byte
 	pos  int
 }
-
-type jsonError string
-
-func (e jsonError) Error() string { return string(e) }
 
 // field finds the one value under name in the object that data is.
 func (s *jsonScan) field(name string) ([]byte, error) {
@@ -99,7 +116,7 @@ func jsonNameIs(literal []byte, name string) bool {
 	if string(inner) == name {
 		return true
 	}
-	if !strings.ContainsRune(string(inner), '\\') {
+	if bytes.IndexByte(inner, '\\') < 0 {
 		return false
 	}
 	var text string
@@ -156,7 +173,7 @@ func (s *jsonScan) str() {
 
 // scalar passes a number, true, false or null.
 func (s *jsonScan) scalar() {
-	for s.pos < len(s.data) && !strings.ContainsRune(",:]} \t\r\n", rune(s.data[s.pos])) {
+	for s.pos < len(s.data) && strings.IndexByte(",:]} \t\r\n", s.data[s.pos]) < 0 {
 		s.pos++
 	}
 }

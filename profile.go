@@ -3,6 +3,7 @@ package webhook
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -107,7 +108,7 @@ func (p Profile) check(op string, secrets []Secret) error {
 			continue
 		}
 		if err := checker.CheckSecret(s); err != nil {
-			return &FieldError{Op: op, Field: field, Reason: err.Error(), Cause: err}
+			return &FieldError{Op: op, Field: field, Reason: strings.TrimPrefix(err.Error(), "webhook: "), Cause: err}
 		}
 	}
 	return nil

@@ -250,6 +250,10 @@ type HoldStore interface {
 	// Unhold ends a hold. There need not be one.
 	Unhold(ctx context.Context, endpointID string) error
 
+	// ListHolds returns the holds in force at now, in ascending order of EndpointID. Its cost grows with the number of
+	// holds, not with that of endpoints.
+	ListHolds(ctx context.Context, now time.Time) ([]HoldStatus, error)
+
 	// ReleaseKey lets an ordering key go on past the dead letter that blocks it. It reports whether one did.
 	ReleaseKey(ctx context.Context, req *ReleaseKeyRequest) (bool, error)
 }
@@ -260,6 +264,14 @@ type HoldRequest struct {
 	EndpointID string
 	Kind       string    // machine-readable: "paused", "disabled", …
 	Reason     string    // in words
+	Until      time.Time // zero: until Unhold
+}
+
+// HoldStatus is a hold in force.
+type HoldStatus struct {
+	EndpointID string
+	Kind       string
+	Reason     string
 	Until      time.Time // zero: until Unhold
 }
 

@@ -104,7 +104,8 @@ func (v *Verifier) Verify(header http.Header, body []byte) (Verification, error)
 // format's headers say, "" included.
 func (v *Verifier) VerifyMessage(m *Message) (Verification, error) {
 	if v.scheme == nil || m == nil {
-		return Verification{}, &FieldError{Op: "verify", Field: "Verifier", Reason: "is not made with NewVerifier or Profile.Verifier, or the message is nil"}
+		reason := "is not made with NewVerifier or Profile.Verifier, or the message is nil"
+		return Verification{}, &FieldError{Op: "verify", Field: "Verifier", Reason: reason}
 	}
 	verification, err := v.scheme.Verify(m, v.secrets)
 	if err == nil {

@@ -1,3 +1,41 @@
+// Package webhook gives a Go service both ends of webhooks, in process and on the database that it already has: sending
+// them (sign, persist, deliver, retry, give up visibly) and receiving them (verify, drop repeats, process once).
+//
+// # Sending
+//
+// A [Dispatcher] works on a [Store]: package memstore has one in memory, package sqlstore one on SQLite, PostgreSQL and MySQL or
+// MariaDB. [Dispatcher.PutEndpoint] registers where events go; endpoints can also be given in code
+// ([DispatcherOptions]). [Dispatcher.Send] stores an [Event] with one [Delivery] for each [Endpoint] that subscribes to it;
+// [Dispatcher.SendTx] does so within the caller's own transaction. [Dispatcher.Run] delivers: it makes an [Attempt],
+// and on failure further ones by the endpoint's [Schedule], until one succeeds or the delivery ends as a dead letter. Any number of processes may
+// send, and any number may run, on one store.
+//
+// # Receiving
+//
+// A [Verifier] checks signatures; [Middleware] puts one before an http.Handler, and remembers in a [DedupeStore] what has
+// been processed, so that a repeat gets the stored answer. [FromContext] gives the handler the verified event.
+//
+// # Formats
+//
+// A [Scheme] is one system's wire format of signing, a [Profile] its whole behaviour: format, retry delays, time limit, what counts
+// as success, idempotency key. [DefaultProfile] is Gett's; package profile has Gett Business, TradeGecko, GetHook and
+// Standard Webhooks. [NewSigner] and [NewVerifier] use the default. A [Secret] never shows itself in logs, errors or JSON.
+//
+// # Guarantees
+//
+// What Send has acknowledged is delivered at least once or ends visibly in [DeadLetter], through crashes, restarts and takeovers
+// between processes. What SendTx wrote is delivered if and only if the transaction commits. A verified request runs
+// its handler once per idempotency key; only a crash between the handler's own commit and the record of it can repeat
+// it. One slow or dead endpoint delays no other. No request leaves for an address that is not public unless that is allowed.
+//
+// Exactly once over HTTP is not promised, by anybody: an attempt that was answered but not recorded before a crash is made
+// again, with the same event ID. Nor is order, except among events that share an [Event.OrderingKey].
+//
+// # Errors
+//
+// What a caller gave wrong is a [*FieldError] that names the field and the reason, and wraps [ErrInvalid]; nothing was done
+// then. A request that does not verify is a [*VerifyError] with one cause for each way to be wrong. Every other cause has a
+// sentinel as well, from [ErrEventConflict] to [ErrOutcomeUnknown]; test with errors.Is and errors.AsType.
 package webhook
 
 import (

@@ -2,6 +2,8 @@ package memstore
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/signalpost/webhook"
@@ -28,7 +30,9 @@ func (s *Store) Hold(ctx context.Context, req *webhook.HoldRequest) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.endpoint(req.EndpointID).hold = &hold{kind: req.Kind, reason: req.Reason, until: micro(req.Until)}
+	h := &hold{kind: req.Kind, reason: req.Reason, until: micro(req.Until)}
+	s.endpoint(req.EndpointID).hold = h
+	s.holds[req.EndpointID] = h
 	return nil
 }
 
@@ -42,7 +46,24 @@ func (s *Store) Unhold(ctx context.Context, endpointID string) error {
 	if ep := s.endpoints[endpointID]; ep != nil {
 		ep.hold = nil
 	}
+	delete(s.holds, endpointID)
 	return nil
+}
+
+// ListHolds is [webhook.HoldStore.ListHolds].
+func (s *Store) ListHolds(ctx context.Context, now time.Time) ([]webhook.HoldStatus, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var active []webhook.HoldStatus
+	for _, id := range slices.Sorted(maps.Keys(s.holds)) {
+		if h := s.holds[id]; h.active(now) {
+			active = append(active, webhook.HoldStatus{EndpointID: id, Kind: h.kind, Reason: h.reason, Until: h.until})
+		}
+	}
+	return active, nil
 }
 
 // ReleaseKey is [webhook.HoldStore.ReleaseKey].

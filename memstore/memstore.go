@@ -7,6 +7,7 @@
 //
 // # Memory
 //
+// A waiting delivery takes about 900 bytes besides its payload, which deliveries of one event share.
 // Finished deliveries stay readable, with their events and attempts, up to [Options.KeepFinished]; beyond that the one that finished
 // first is forgotten, and an event with its last delivery. What else grows until it is pruned: the IDs of
 // forgotten events (about 150 bytes each; [Store.Prune] with EventIDsBefore) and expired idempotency keys (Prune with DedupeKeys).
@@ -45,6 +46,7 @@ type Store struct {
 	rows      map[string]*row
 	byID      sorted[*row]
 	endpoints map[string]*endpointState
+	holds     map[string]*hold // those in force or run out, by endpoint
 	lanes     sorted[*lane]    // those with something in them
 	history   sorted[finished] // in the order of finishing
 	orphans   sorted[*eventID] // IDs whose event is forgotten, in the order of storing
@@ -83,6 +85,7 @@ func NewWithOptions(opts *Options) *Store {
 		rows:       make(map[string]*row),
 		byID:       sorted[*row]{cmp: rowsByID},
 		endpoints:  make(map[string]*endpointState),
+		holds:      make(map[string]*hold),
 		lanes:      sorted[*lane]{cmp: lanesByID},
 		history:    sorted[finished]{cmp: func(a, b finished) int { return cmp.Compare(a.n, b.n) }},
 		orphans:    sorted[*eventID]{cmp: idsByAge},

@@ -89,7 +89,8 @@ CREATE TABLE IF NOT EXISTS {prefix}endpoint_state (
 	hold_kind   VARBINARY(255) NOT NULL DEFAULT '',
 	hold_reason TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
 	hold_until  BIGINT,
-	tat         BIGINT NOT NULL DEFAULT 0
+	tat         BIGINT NOT NULL DEFAULT 0,
+	KEY endpoint_held (held, endpoint_id)
 ) ENGINE=InnoDB;
 
 -- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets and settings are JSON.

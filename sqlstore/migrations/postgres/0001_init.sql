@@ -91,6 +91,7 @@ CREATE TABLE {prefix}endpoint_state (
 	hold_until  bigint,
 	tat         bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
+CREATE INDEX {name}endpoint_held ON {prefix}endpoint_state (endpoint_id) WHERE held;
 
 -- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets and settings are JSON.
 CREATE TABLE {prefix}endpoint (

@@ -90,6 +90,7 @@ CREATE TABLE {prefix}endpoint_state (
 	hold_until  INTEGER,
 	tat         INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE INDEX {name}endpoint_held ON {prefix}endpoint_state (endpoint_id) WHERE held = TRUE;
 
 -- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets and settings are JSON.
 CREATE TABLE {prefix}endpoint (

@@ -1,0 +1,196 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Bounds of what is read of an answer.
+const (
+	keptResponse    = 4 << 10  // bytes of the body that are recorded
+	drainedResponse = 64 << 10 // bytes more that are read, so that the connection can be used again
+	maxAnswerHeader = 64 << 10 // bytes of all headers, those of 1xx answers included
+)
+
+// messageSigner is what an attempt needs of a [Signer].
+type messageSigner interface {
+	SignMessage(m *Message, now time.Time) error
+}
+
+// target is where and how attempts for an endpoint go. It is made by newTarget, shared by many attempts at once and never changed.
+type target struct {
+	url          *url.URL
+	signer       messageSigner // nil: nothing is signed
+	timeout      time.Duration // over connect, TLS, headers and body
+	success      SuccessRule
+	allowPrivate bool
+	blocked      error // of the host as it is written; nil when that alone does not refuse it
+}
+
+// newTarget makes a target. op is for the [*FieldError] when the URL or the timeout is unusable. A host that is written as
+// an address which is not public is no error here: the attempt records it.
+func newTarget(op, rawURL string, t target) (*target, error) {
+	u, err := parseEndpointURL(op, rawURL)
+	if err != nil {
+		return nil, err
+	}
+	if t.timeout <= 0 {
+		return nil, &FieldError{Op: op, Field: "Timeout", Reason: "is " + t.timeout.String() + ", want more than 0"}
+	}
+	t.url, t.blocked = u, checkHost(u)
+	return &t, nil
+}
+
+// attemptResult is how an attempt ended.
+type attemptResult struct {
+	StartedAt  time.Time // local clock, with monotonic reading
+	Duration   time.Duration
+	Status     int           // 0: no answer came
+	Kind       string        // a NetError constant when no whole answer came; else ""
+	Detail     string        // the error's text, fit for showing; at most 512 bytes
+	Response   []byte        // beginning of the answer's body, at most 4 KiB
+	RetryAfter time.Duration // what the answer asks for, bounded; 0: nothing
+}
+
+// delivered reports whether the attempt succeeded: the answer came whole, as far as it is read, and its status is one of rule.
+// An answer that breaks off is none: net/http's server, for one, cuts the answer of a handler that panics after its first
+// lines, and a retry too many is better than an event lost.
+func (r *attemptResult) delivered(rule SuccessRule) bool {
+	return r.Kind == "" && rule.Accepts(r.Status)
+}
+
+// attempt makes one HTTP try: it builds the request, signs it last, sends it once and reads a bounded part of the
+// answer, all before t.timeout or the end of ctx, whichever comes first. Redirects are not followed: a 3xx is a status like any other.
+//
+// prepare, which may be nil, is given the header before it is signed, may add to it, and returns the context that the
+// request is made with.
+//
+// The end of ctx gives NetErrorCanceled, even when it was a deadline of ctx's; the attempt's own limit NetErrorTimeout.
+func (c *httpClient) attempt(ctx context.Context, t *target, ev *Event, prepare func(context.Context, http.Header) context.Context) attemptResult {
+	res := attemptResult{StartedAt: time.Now()}
+	caller := ctx
+	header := c.requestHeader(ev)
+	if prepare != nil {
+		if own := prepare(ctx, header); own != nil {
+			ctx = own
+		}
+		dropReserved(header)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, errAttemptTimeout)
+	defer cancel()
+
+	err := c.send(ctx, t, ev, header, &res)
+	res.Duration = time.Since(res.StartedAt)
+	if err != nil {
+		res.Kind, res.Detail = failure(caller, ctx, t, err)
+	}
+	return res
+}
+
+// failure names why an attempt failed. What ended the context explains every other error, which it caused.
+func failure(caller, ctx context.Context, t *target, err error) (kind, detail string) {
+	if context.Cause(ctx) == errAttemptTimeout {
+		return NetErrorTimeout, errAttemptTimeout.Error() + " of " + t.timeout.String()
+	}
+	if ctx.Err() != nil {
+		if cause := context.Cause(caller); cause != nil {
+			err = cause
+		}
+		return NetErrorCanceled, errorDetail(err)
+	}
+	return NetErrorKind(err), errorDetail(err)
+}
+
+// outgoing keeps what a request points to in one allocation. It is not reused: net/http may read the body even after it has
+// returned an answer.
+type outgoing struct {
+	message Message
+	payload []byte
+	body    bytes.Reader
+}
+
+// again is an http.Request's GetBody: net/http needs it when a kept connection turns out closed before anything was written.
+func (o *outgoing) again() (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(o.payload)), nil
+}
+
+// send makes the request and fills res with the answer. Its error says that no whole answer came.
+func (c *httpClient) send(ctx context.Context, t *target, ev *Event, header http.Header, res *attemptResult) error {
+	allowed := c.allowPrivate || t.allowPrivate
+	if err := c.door(t, allowed); err != nil {
+		return err
+	}
+	o := &outgoing{
+		message: Message{Method: http.MethodPost, URL: t.url, Header: header, Body: ev.Payload, EventID: ev.ID},
+		payload: ev.Payload,
+	}
+	if t.signer != nil {
+		if err := t.signer.SignMessage(&o.message, res.StartedAt); err != nil {
+			return &requestError{err}
+		}
+	}
+	req := (&http.Request{
+		Method: http.MethodPost, URL: t.url, Host: t.url.Host, Header: o.message.Header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(ctx)
+	req.Body = http.NoBody
+	if len(ev.Payload) > 0 {
+		o.body.Reset(ev.Payload)
+		// net/http knows this form to be in memory and sends it in one piece with the headers; any other costs a system call.
+		req.Body, req.GetBody, req.ContentLength = io.NopCloser(&o.body), o.again, int64(len(ev.Payload))
+	}
+	resp, err := c.roundTripper(allowed).RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	res.Status = resp.StatusCode
+	if len(resp.Header["Retry-After"]) > 0 {
+		res.RetryAfter = retryAfter(resp.Header, time.Now(), c.maxRetryAfter)
+	}
+	res.Response, err = c.readAnswer(resp)
+	return err
+}
+
+// readAnswer returns the beginning of the body and reads somewhat on, so that the connection can be used again. A body
+// that is longer than that is no error: the rest is not wanted, and the connection is closed.
+func (c *httpClient) readAnswer(resp *http.Response) (kept []byte, err error) {
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil, nil // nobody asked for it, and its body is the bare connection
+	}
+	if resp.ContentLength == 0 {
+		return nil, nil
+	}
+	buf := c.buffers.Get().(*[keptResponse]byte)
+	defer c.buffers.Put(buf)
+	n := 0
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = resp.Body.Read(buf[n:])
+		n += m
+	}
+	if n > 0 {
+		kept = append(make([]byte, 0, n), buf[:n]...)
+	}
+	if err == nil && !resp.Close && resp.ContentLength <= keptResponse+drainedResponse {
+		err = drain(resp.Body, buf[:])
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return kept, err
+}
+
+// drain reads at most drainedResponse bytes of body and drops them.
+func drain(body io.Reader, buf []byte) (err error) {
+	for n := 0; n < drainedResponse && err == nil; {
+		var m int
+		m, err = body.Read(buf)
+		n += m
+	}
+	return err
+}

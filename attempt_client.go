@@ -1,0 +1,283 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/signalpost/webhook/internal/safedial"
+)
+
+const (
+	connectTimeout       = 10 * time.Second // to resolve and connect: SYNs go out at 0, 1, 3 and 7 s
+	handshakeTimeout     = 10 * time.Second
+	idleTimeout          = 90 * time.Second // a connection is kept unused
+	defaultMaxRetryAfter = 24 * time.Hour
+	defaultSenders       = 256
+	minIdleConns         = 1024 // over all hosts together
+	defaultUserAgent     = "webhook-go/0 (+https://github.com/signalpost/webhook)"
+)
+
+// clientOptions is how attempts go out. The zero value is usable.
+type clientOptions struct {
+	// AllowPrivate lets all endpoints be at private, loopback and otherwise special addresses.
+	AllowPrivate bool
+
+	// Proxy, when set, is used for every request: http, https, socks5 or socks5h. The environment's is never used.
+	// The proxy then resolves names and connects, so only it can refuse addresses: what is checked here is the host as it
+	// is written in the endpoint's URL. The proxy itself may be at any address.
+	Proxy *url.URL
+
+	// TLS is the client configuration: root CAs, client certificates, versions. It is copied. nil: Go's defaults.
+	TLS *tls.Config
+
+	// Transport replaces the network, as for tests. Hosts are checked as they are written only; Proxy and TLS must be unset.
+	Transport http.RoundTripper
+
+	Senders       int           // attempts under way at once; as many connections a host are kept. Zero: 256
+	UserAgent     string        // zero: this library's name
+	MaxRetryAfter time.Duration // no Retry-After counts for more; zero: 24 h
+
+	// For tests of this package.
+	dial     func(ctx context.Context, network, address string) (net.Conn, error) // replaces sockets, and with them the guard
+	resolver *net.Resolver
+}
+
+// httpClient makes attempts. It is safe for concurrent use.
+type httpClient struct {
+	allowPrivate  bool
+	proxied       bool
+	maxRetryAfter time.Duration
+	userAgent     []string // header values, shared by all requests
+	contentType   []string
+
+	// Two pools of connections, so that a connection made for an endpoint that may be anywhere is never used for one that
+	// must be public.
+	guarded, open http.RoundTripper
+
+	buffers sync.Pool // *[keptResponse]byte
+}
+
+// newHTTPClient makes a client, or returns a [*FieldError] that names the option that is unusable.
+func newHTTPClient(o *clientOptions) (*httpClient, error) {
+	if o == nil {
+		o = &clientOptions{}
+	}
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	c := &httpClient{
+		allowPrivate:  o.AllowPrivate,
+		proxied:       o.Proxy != nil,
+		maxRetryAfter: o.MaxRetryAfter,
+		userAgent:     []string{o.UserAgent},
+		contentType:   []string{"application/json"},
+		guarded:       o.Transport,
+		open:          o.Transport,
+		buffers:       sync.Pool{New: func() any { return new([keptResponse]byte) }},
+	}
+	if c.maxRetryAfter == 0 {
+		c.maxRetryAfter = defaultMaxRetryAfter
+	}
+	if o.UserAgent == "" {
+		c.userAgent[0] = defaultUserAgent
+	}
+	if o.Transport == nil {
+		c.guarded, c.open = newTransport(o, true), newTransport(o, false)
+	}
+	return c, nil
+}
+
+func (o *clientOptions) validate() error {
+	bad := func(field, format string, args ...any) error {
+		return &FieldError{Op: "dispatcher", Field: field, Reason: fmt.Sprintf(format, args...)}
+	}
+	if o.Senders < 0 {
+		return bad("Senders", "is %d, want 0 (default %d) or more", o.Senders, defaultSenders)
+	}
+	if o.MaxRetryAfter < 0 {
+		return bad("MaxRetryAfter", "is %v, want 0 (default %v) or more", o.MaxRetryAfter, defaultMaxRetryAfter)
+	}
+	if !validHeaderValue(o.UserAgent) {
+		return bad("UserAgent", "contains control characters")
+	}
+	if o.Transport != nil && (o.Proxy != nil || o.TLS != nil) {
+		return bad("Transport", "excludes Proxy and TLS, which configure the transport it replaces")
+	}
+	if o.Proxy != nil {
+		switch o.Proxy.Scheme {
+		case "http", "https", "socks5", "socks5h":
+		default:
+			return bad("Proxy", "has scheme %q, want http, https, socks5 or socks5h", o.Proxy.Scheme)
+		}
+		if o.Proxy.Hostname() == "" {
+			return bad("Proxy", "has no host")
+		}
+	}
+	return nil
+}
+
+// newTransport makes one pool of connections. Dials go on for at most connectTimeout and handshakeTimeout after the attempt
+// that wanted them has ended: net/http keeps what they yield for the next.
+func newTransport(o *clientOptions, guarded bool) *http.Transport {
+	senders := o.Senders
+	if senders == 0 {
+		senders = defaultSenders
+	}
+	t := &http.Transport{
+		DialContext:            o.dial,
+		TLSClientConfig:        o.TLS.Clone(),
+		TLSHandshakeTimeout:    handshakeTimeout,
+		DisableCompression:     true, // the answer's bytes are kept as they come; nothing to blow up
+		MaxIdleConns:           max(2*senders, minIdleConns),
+		MaxIdleConnsPerHost:    senders,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		ForceAttemptHTTP2:      true,
+		HTTP2: &http.HTTP2Config{
+			// What a peer may send unasked is held in memory.
+			MaxReceiveBufferPerStream:     64 << 10,
+			MaxReceiveBufferPerConnection: 1 << 20,
+			// A dead connection would swallow every attempt until TCP gives up, a quarter of an hour.
+			SendPingTimeout:  15 * time.Second,
+			PingTimeout:      5 * time.Second,
+			WriteByteTimeout: 15 * time.Second,
+		},
+	}
+	if t.TLSClientConfig == nil {
+		t.TLSClientConfig = &tls.Config{}
+	}
+	if t.TLSClientConfig.ClientSessionCache == nil {
+		t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1024)
+	}
+	if o.Proxy != nil {
+		t.Proxy = http.ProxyURL(o.Proxy)
+		t.OnProxyConnectResponse = proxyRefusal
+	}
+	if t.DialContext == nil {
+		d := &net.Dialer{Timeout: connectTimeout, Resolver: o.resolver}
+		if guarded && o.Proxy == nil { // behind a proxy only the proxy is dialled, which may be anywhere
+			d.Control = safedial.Control
+		}
+		t.DialContext = d.DialContext
+	}
+	return t
+}
+
+// proxyRefusal tells a proxy's own answer from the endpoint's.
+func proxyRefusal(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &proxyError{status: resp.Status}
+}
+
+func (c *httpClient) roundTripper(allowed bool) http.RoundTripper {
+	if allowed {
+		return c.open
+	}
+	return c.guarded
+}
+
+// closeIdle closes the connections that no attempt uses. Call it again when the last attempts have ended.
+func (c *httpClient) closeIdle() {
+	for _, rt := range []http.RoundTripper{c.guarded, c.open} {
+		if t, ok := rt.(interface{ CloseIdleConnections() }); ok {
+			t.CloseIdleConnections()
+		}
+	}
+}
+
+// door refuses what can be judged without resolving.
+func (c *httpClient) door(t *target, allowed bool) error {
+	if allowed {
+		return nil
+	}
+	if t.blocked != nil {
+		return t.blocked
+	}
+	if c.proxied && !isASCII(t.url.Host) {
+		// Who resolves it maps it in ways of its own, and nobody here sees to what.
+		return &safedial.Error{Host: t.url.Hostname(), Reason: "not ASCII; behind a proxy write it as xn--"}
+	}
+	return nil
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// maxURL is how long an endpoint's URL may be.
+const maxURL = 2048
+
+// parseEndpointURL checks the form of an endpoint's URL. op is for the [*FieldError], which never shows the URL: it may hold
+// a password.
+func parseEndpointURL(op, raw string) (*url.URL, error) {
+	bad := func(reason string) (*url.URL, error) {
+		return nil, &FieldError{Op: op, Field: "URL", Reason: reason}
+	}
+	if raw == "" {
+		return bad("is empty")
+	}
+	if len(raw) > maxURL {
+		return bad(fmt.Sprintf("has %d bytes, want at most %d", len(raw), maxURL))
+	}
+	u, err := url.Parse(raw)
+	if err != nil || strings.ContainsAny(raw, " \t\r\n") {
+		return bad("is not a URL")
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return bad(fmt.Sprintf("has scheme %q, want https or http", u.Scheme))
+	case u.User != nil:
+		return bad("has user info; send credentials in a header")
+	case u.Opaque != "" || u.Hostname() == "":
+		return bad("has no host")
+	case u.Fragment != "" || strings.Contains(raw, "#"):
+		return bad("has a fragment, which is never sent")
+	case !validPort(u):
+		return bad(fmt.Sprintf("has port %q, want 1 to 65535", u.Port()))
+	}
+	return u, nil
+}
+
+func validPort(u *url.URL) bool {
+	if u.Port() == "" {
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	port, err := net.LookupPort("tcp", u.Port())
+	return err == nil && port > 0
+}
+
+// checkEndpointURL is parseEndpointURL and, unless allowed, refuses hosts that are written as an address which is not
+// public. Names are judged when they are dialled.
+func checkEndpointURL(op, raw string, allowPrivate bool) error {
+	u, err := parseEndpointURL(op, raw)
+	if err != nil || allowPrivate {
+		return err
+	}
+	if err := checkHost(u); err != nil {
+		return &FieldError{Op: op, Field: "URL", Reason: err.Error() + "; allow it with AllowPrivate", Cause: ErrBlockedAddress}
+	}
+	return nil
+}
+
+func checkHost(u *url.URL) error {
+	host := u.Hostname()
+	if strings.HasPrefix(u.Host, "[") {
+		host = "[" + host + "]"
+	}
+	return safedial.CheckHost(host)
+}

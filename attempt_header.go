@@ -1,0 +1,114 @@
+package webhook
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+const (
+	maxHeaderValues = 64
+	maxEventHeader  = 16 << 10 // servers refuse more, from 8 KiB for all together
+)
+
+// reserved says why a header, in canonical form, cannot be set by an event; "" when it can.
+func reserved(name string) string {
+	switch name {
+	case "Host", "Content-Length", "Connection", "Transfer-Encoding", "Trailer", "Upgrade", "Te", "Keep-Alive", "Expect", "Http2-Settings":
+		return "frames the request"
+	case "Signature", "Timestamp", "Api-Version", // the default scheme's; the others' follow
+		"X-Gecko-Signature", "X-Gecko-Delivery", "Webhook-Signature", "Webhook-Id", "Webhook-Timestamp",
+		"Svix-Signature", "Svix-Id", "Svix-Timestamp", "Stripe-Signature", "X-Hub-Signature", "X-Hub-Signature-256",
+		"X-Shopify-Hmac-Sha256", "X-Slack-Signature", "X-Slack-Request-Timestamp":
+		return "belongs to the signature"
+	}
+	if strings.HasPrefix(name, "Proxy-") {
+		return "is for proxies"
+	}
+	return ""
+}
+
+// validateHeader returns a [*FieldError] when an event's Header has a name or value that cannot be sent, sets what the library
+// sets, or is too large. Its text names headers and never shows values.
+func validateHeader(h http.Header) error {
+	bad := func(format string, args ...any) error {
+		return &FieldError{Op: "send", Field: "Header", Reason: fmt.Sprintf(format, args...)}
+	}
+	values, size := 0, 0
+	for name, vv := range h {
+		if !validHeaderName(name) {
+			return bad("%.40q is not a header name", name)
+		}
+		canonical := http.CanonicalHeaderKey(name)
+		if why := reserved(canonical); why != "" {
+			return bad("%s %s", canonical, why)
+		}
+		if canonical != name {
+			if _, twice := h[canonical]; twice {
+				return bad("%s is there twice, as %q too", canonical, name)
+			}
+		}
+		for _, v := range vv {
+			if !validHeaderValue(v) {
+				return bad("%s contains control characters", canonical)
+			}
+			values++
+			size += len(name) + len(v) + len(": \r\n")
+		}
+	}
+	if values > maxHeaderValues {
+		return bad("has %d values, want at most %d", values, maxHeaderValues)
+	}
+	if size > maxEventHeader {
+		return bad("has %d bytes, want at most %d", size, maxEventHeader)
+	}
+	return nil
+}
+
+// validHeaderName reports whether s is a token (RFC 9110, 5.6.2).
+func validHeaderName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 256
+}
+
+// validHeaderValue reports whether s has no control characters but tabs.
+func validHeaderValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// requestHeader is the header of an attempt before it is signed. Values are shared with the event and with other
+// requests and have no room behind them, so that adding to one copies it.
+func (c *httpClient) requestHeader(ev *Event) http.Header {
+	h := make(http.Header, len(ev.Header)+5) // and the signature's
+	for name, vv := range ev.Header {
+		if name = http.CanonicalHeaderKey(name); reserved(name) == "" { // another version may have let it in
+			h[name] = vv[:len(vv):len(vv)]
+		}
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = c.contentType
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = c.userAgent
+	}
+	return h
+}
+
+// dropReserved undoes what a hook must not set. Signature headers are set after it anyway.
+func dropReserved(h http.Header) {
+	for name := range h {
+		if reserved(http.CanonicalHeaderKey(name)) != "" {
+			delete(h, name)
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/signalpost/webhook"
+)
+
+// Sizes of the parts of a round.
+const (
+	singleSenders = 16  // goroutines that send one event at a time
+	batchSenders  = 256 // goroutines that fill the store
+	lightRate     = 200 // events a second, to see the latency
+	lightTime     = 3 * time.Second
+	phaseLimit    = 2 * time.Minute
+)
+
+// dispatchBench measures sending end to end on each backend, beside net/http without a store.
+type dispatchBench struct {
+	n          int
+	endpoints  int
+	inFlight   int
+	senders    int
+	rawSenders int
+	rounds     int
+	receiver   *receiver
+	table      *table
+	profile    *profiler
+	number     int // of the next event
+}
+
+func (b *dispatchBench) run(backends []*backend) error {
+	b.table = newTable(fmt.Sprintf("Enqueue and drain: %d deliveries of 1 KiB, %d endpoints, %d rounds", b.n, b.endpoints, b.rounds))
+	if _, err := b.raw(); err != nil { // warm up
+		return err
+	}
+	delete(b.table.Cells, rawRow)
+	b.table.Rows = nil
+	for round := range b.rounds {
+		before, err := b.raw()
+		if err != nil {
+			return err
+		}
+		for _, be := range backends {
+			drain, err := b.round(be)
+			if err != nil {
+				return fmt.Errorf("%s, round %d: %w", be.name, round+1, err)
+			}
+			after, err := b.raw()
+			if err != nil {
+				return err
+			}
+			b.table.add(be.name, "drain / net/http", drain/((before+after)/2))
+			before = after
+		}
+	}
+	return nil
+}
+
+const rawRow = "net/http, no store"
+
+// raw measures net/http without a store: requests a second.
+func (b *dispatchBench) raw() (float64, error) {
+	bodies := make([][]byte, b.n)
+	for i := range bodies {
+		bodies[i] = makePayload(i)
+	}
+	runtime.GC()
+	used, began := cpu(), time.Now()
+	if err := postRaw(b.receiver.url+"/raw", bodies, b.rawSenders); err != nil {
+		return 0, err
+	}
+	took, used := time.Since(began), cpu()-used
+	if _, err := b.receiver.await(b.n, phaseLimit); err != nil {
+		return 0, err
+	}
+	rate := float64(b.n) / took.Seconds()
+	b.table.add(rawRow, "drain/s", rate)
+	b.table.add(rawRow, "CPU s/1000", used.Seconds()/float64(b.n)*1000)
+	return rate, nil
+}
+
+// round measures all of one backend and returns its drain rate.
+func (b *dispatchBench) round(be *backend) (float64, error) {
+	d, err := b.dispatcher(be)
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	single := b.n / 3
+	if err := b.send(d, single, singleSenders); err != nil {
+		return 0, err
+	}
+	b.table.add(be.name, "single enqueue/s", float64(single)/time.Since(began).Seconds())
+	began = time.Now()
+	if err := b.send(d, b.n-single, batchSenders); err != nil {
+		return 0, err
+	}
+	b.table.add(be.name, "enqueue/s, 256 at once", float64(b.n-single)/time.Since(began).Seconds())
+	runtime.GC()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	rate, err := b.drain(be, func() { go func() { ended <- d.Run(ctx) }() })
+	if err == nil {
+		err = b.both(be, d)
+	}
+	if err == nil {
+		err = b.light(be, d)
+	}
+	cancel()
+	return rate, errors.Join(err, <-ended)
+}
+
+func (b *dispatchBench) dispatcher(be *backend) (*webhook.Dispatcher, error) {
+	secret, err := webhook.ParseSecret(benchSecret)
+	if err != nil {
+		return nil, err
+	}
+	opts := &webhook.DispatcherOptions{AllowPrivate: true, MaxInFlight: b.inFlight, Senders: b.senders, Logger: slog.Default()}
+	for i := range b.endpoints {
+		opts.Endpoints = append(opts.Endpoints, webhook.Endpoint{
+			ID: fmt.Sprintf("endpoint-%03d", i), URL: fmt.Sprintf("%s/%d", b.receiver.url, i),
+			Secrets: []webhook.Secret{secret}, Types: []string{eventType(i)},
+		})
+	}
+	return webhook.NewDispatcher(be.store, opts)
+}
+
+func eventType(endpoint int) string { return fmt.Sprintf("order_%03d", endpoint) }
+
+// send sends n events from several goroutines, each one at a time, spread over the endpoints.
+func (b *dispatchBench) send(d *webhook.Dispatcher, n, senders int) error {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	errs := make(chan error, senders)
+	base := b.number
+	b.number += n
+	for range senders {
+		wg.Go(func() {
+			for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
+				if err := b.sendOne(d, base+i); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	return <-errs
+}
+
+func (b *dispatchBench) sendOne(d *webhook.Dispatcher, number int) error {
+	ev := webhook.Event{Type: eventType(number % b.endpoints), Payload: makePayload(number)}
+	_, err := d.Send(context.Background(), ev)
+	return err
+}
+
+// drain starts a dispatcher on what waits and measures until all of it is received and recorded.
+func (b *dispatchBench) drain(be *backend, start func()) (float64, error) {
+	m, err := be.meter()
+	if err != nil {
+		return 0, err
+	}
+	stopProfile := b.profile.start(be.name)
+	done := be.store.delivered.Load() + int64(b.n)
+	began := time.Now()
+	start()
+	if err := awaitRecorded(be, done); err != nil {
+		return 0, err
+	}
+	took := time.Since(began)
+	if err := stopProfile(); err != nil {
+		return 0, err
+	}
+	rate := float64(b.n) / took.Seconds()
+	b.table.add(be.name, "drain/s", rate)
+	if err := m.read(b.table, b.n); err != nil {
+		return 0, err
+	}
+	return rate, b.received(be, b.n)
+}
+
+// received takes the receiver's figures of a phase and adds its duplicates.
+func (b *dispatchBench) received(be *backend, n int) error {
+	f, err := b.receiver.await(n, phaseLimit)
+	if err != nil {
+		return err
+	}
+	if f.Distinct != n {
+		return fmt.Errorf("%d of %d events were received", f.Distinct, n)
+	}
+	b.table.add(be.name, "duplicates", float64(f.Requests-n))
+	return nil
+}
+
+// awaitRecorded waits until the store has recorded so many deliveries as delivered.
+func awaitRecorded(be *backend, n int64) error {
+	for limit := time.Now().Add(phaseLimit); be.store.delivered.Load() < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			return fmt.Errorf("%d deliveries were not recorded within %v", n-be.store.delivered.Load(), phaseLimit)
+		}
+	}
+	return nil
+}
+
+// both measures sending one at a time while the same process delivers, until the last one is recorded.
+func (b *dispatchBench) both(be *backend, d *webhook.Dispatcher) error {
+	n := b.n / 3
+	done := be.store.delivered.Load() + int64(n)
+	calls, began := be.store.calls.Load(), time.Now()
+	if err := b.send(d, n, singleSenders); err != nil {
+		return err
+	}
+	if err := awaitRecorded(be, done); err != nil {
+		return err
+	}
+	b.table.add(be.name, "enqueue+deliver/s", float64(n)/time.Since(began).Seconds())
+	b.table.add(be.name, "transactions a delivery, enqueue+deliver", float64(be.store.calls.Load()-calls)/float64(n))
+	return b.received(be, n)
+}
+
+// light measures the latency from before Send to receipt, at a rate that leaves the machine idle.
+func (b *dispatchBench) light(be *backend, d *webhook.Dispatcher) error {
+	n := int(lightTime.Seconds() * lightRate)
+	tick := time.NewTicker(time.Second / lightRate)
+	defer tick.Stop()
+	var wg sync.WaitGroup
+	errs := make(chan error, n)
+	for range n {
+		<-tick.C
+		b.number++
+		number := b.number
+		wg.Go(func() {
+			if err := b.sendOne(d, number); err != nil {
+				errs <- err
+			}
+		})
+	}
+	wg.Wait()
+	close(errs)
+	if err := <-errs; err != nil {
+		return err
+	}
+	f, err := b.receiver.await(n, phaseLimit)
+	if err != nil {
+		return err
+	}
+	b.table.add(be.name, "p50 ms at 200/s", ms(f.P50))
+	b.table.add(be.name, "p99 ms at 200/s", ms(f.P99))
+	return nil
+}

@@ -1,0 +1,183 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+// newRoute resolves an endpoint for sending. What is wrong with it, as a profile that only other processes know, is kept
+// in the route's err.
+func (d *Dispatcher) newRoute(ep Endpoint) *route {
+	rt := &route{endpoint: ep, inFlight: d.opts.MaxInFlight, lease: d.unknown.lease, rate: ep.Rate}
+	p := d.profiles[cmpOr(ep.Profile, d.opts.Profiles[0].Name)]
+	if p == nil {
+		rt.err = fmt.Errorf("%w %q", ErrUnknownProfile, ep.Profile)
+		return rt
+	}
+	rt.profile, rt.schedule, rt.success = p, p.Schedule, p.Success
+	timeout := p.Timeout
+	if !ep.Schedule.IsZero() {
+		rt.schedule = ep.Schedule
+	}
+	if !ep.Success.IsZero() {
+		rt.success = ep.Success
+	}
+	if ep.Timeout > 0 {
+		timeout = ep.Timeout
+	}
+	if ep.MaxInFlight > 0 {
+		rt.inFlight = ep.MaxInFlight
+	}
+	rt.lease = d.lease(timeout)
+	signer, err := p.Signer(ep.Secrets...)
+	if err != nil {
+		rt.err = err
+		return rt
+	}
+	rt.target, rt.err = newTarget("endpoint", ep.URL, target{signer: signer, timeout: timeout, allowPrivate: ep.AllowPrivate})
+	return rt
+}
+
+// unknownRoute stands for an endpoint that is not known (yet).
+func (d *Dispatcher) unknownRoute() *route { return d.unknown }
+
+// sendAll is one sender: it takes items until the lanes are stopped.
+func (d *Dispatcher) sendAll(attempts, records context.Context) {
+	for it := d.lanes.next(); it != nil; it = d.lanes.next() {
+		outcome, took := d.deliver(attempts, it)
+		d.completer.add(records, finished{item: it, outcome: outcome}, it.Delivery.OrderingKey != "")
+		d.lanes.done(it, took)
+	}
+}
+
+// deliver makes an attempt, if it may be made, and says what became of it.
+func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Duration) {
+	rt, err := d.routes.resolve(ctx, it.Delivery.EndpointID)
+	switch {
+	case err != nil:
+		return d.returned(it, time.Second, "its endpoint could not be read"), 0
+	case rt == nil:
+		return d.outcome(it, Canceled, "its endpoint does not exist"), 0
+	case rt.err != nil:
+		d.log.Error("webhook: cannot send to endpoint", slog.String("endpoint", it.Delivery.EndpointID), slog.Any("error", rt.err))
+		return d.returned(it, time.Minute, rt.err.Error()), 0
+	case rt.held || ctx.Err() != nil:
+		return d.returned(it, 0, ""), 0
+	case it.LeaseUntil.Sub(d.clock.estimate()) < rt.lease-d.opts.LeaseMargin*2/3:
+		// It waited too long for a sender: its lease could end before the attempt is recorded.
+		return d.returned(it, 0, ""), 0
+	}
+	return d.try(ctx, rt, it)
+}
+
+// try makes one attempt, keeping its lease alive where the time limit is long. An attempt that the end of Run cut off
+// does not count.
+func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, time.Duration) {
+	a := &Attempt{
+		DeliveryID: it.Delivery.ID, Number: it.Delivery.Attempts + 1, Token: it.Token,
+		StartedAt: d.clock.estimate(),
+	}
+	if rt.target.timeout > leaseMost {
+		keep, stop := context.WithCancel(ctx)
+		defer stop()
+		go d.keepLease(keep, rt, it)
+	}
+	traced := ctx
+	res := d.client.attempt(ctx, rt.target, &it.Event, func(ctx context.Context, header http.Header) context.Context {
+		traced = d.traceAttemptStart(ctx, it, a.Number, header)
+		return traced
+	})
+	a.Duration = res.Duration
+	a.Status, a.Error, a.Detail, a.Response = res.Status, res.Kind, res.Detail, res.Response
+	if a.Error == NetErrorCanceled && ctx.Err() != nil {
+		return d.returned(it, 0, ""), 0
+	}
+	outcome := d.judge(ctx, rt, it, a, res.RetryAfter)
+	d.traceAttemptDone(traced, it, &outcome)
+	return outcome, a.Duration
+}
+
+// keepLease extends a lease until ctx ends, a third of its time before its end.
+func (d *Dispatcher) keepLease(ctx context.Context, rt *route, it *item) {
+	ref := LeaseRef{EndpointID: it.Delivery.EndpointID, DeliveryID: it.Delivery.ID, Token: it.Token}
+	for sleep(ctx, rt.lease/3) {
+		now := d.clock.estimate()
+		ref.Until = now.Add(rt.lease)
+		res, err := d.store.Extend(ctx, &ExtendRequest{Now: now, Leases: []LeaseRef{ref}})
+		if err == nil && res.Leases[0] != Applied {
+			return // taken over; the outcome will be stale
+		}
+	}
+}
+
+// judge decides what an attempt means for its delivery.
+func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt, retryAfter time.Duration) Outcome {
+	o := Outcome{EndpointID: it.Delivery.EndpointID, DeliveryID: it.Delivery.ID, Token: it.Token, Attempt: a}
+	answer := describeAnswer(a)
+	if a.Error == "" && rt.success.Accepts(a.Status) {
+		o.Next = Delivered
+		return o
+	}
+	o.BehindDeadLetter = rt.endpoint.Order
+	if a.Status == 410 && a.Error == "" && rt.profile.GoneDisables {
+		o.Next, o.Reason = DeadLetter, "the endpoint said that it is gone (410)"
+		d.disable(ctx, it, o.Reason)
+		return o
+	}
+	delay, again := rt.schedule.Next(a.Number, rand.Float64())
+	if !again {
+		o.Next, o.Reason = DeadLetter, fmt.Sprintf("gave up after %s: %s", plural(a.Number, "attempt"), answer)
+		return o
+	}
+	o.Next, o.Reason = RetryScheduled, answer
+	o.DueAt = d.clock.estimate().Add(max(delay, retryAfter))
+	a.NextAt = o.DueAt
+	return o
+}
+
+func describeAnswer(a *Attempt) string {
+	if a.Error == "" {
+		return fmt.Sprintf("answered %d", a.Status)
+	}
+	return a.Error + ": " + a.Detail
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// disable puts an endpoint on hold that asked to hear no more.
+func (d *Dispatcher) disable(ctx context.Context, it *item, reason string) {
+	id := it.Delivery.EndpointID
+	if err := d.hold(ctx, id, "gone", reason); err != nil {
+		d.log.Error("webhook: could not disable an endpoint that is gone", slog.String("endpoint", id), slog.Any("error", err))
+		return
+	}
+	d.log.Warn("webhook: endpoint disabled: it is gone (410)", slog.String("endpoint", id))
+}
+
+// outcome ends a delivery without an attempt.
+func (d *Dispatcher) outcome(it *item, next State, reason string) Outcome {
+	return Outcome{
+		EndpointID: it.Delivery.EndpointID, DeliveryID: it.Delivery.ID, Token: it.Token, Next: next, Reason: reason,
+	}
+}
+
+// returned gives a delivery back unattempted, due again after a pause.
+func (d *Dispatcher) returned(it *item, pause time.Duration, reason string) Outcome {
+	o := d.outcome(it, Queued, reason)
+	o.DueAt = d.clock.estimate().Add(pause)
+	return o
+}
+
+// giveBack returns a delivery that no sender has begun.
+func (d *Dispatcher) giveBack(ctx context.Context, it *item) {
+	d.completer.add(ctx, finished{item: it, outcome: d.returned(it, 0, "")}, true)
+}

@@ -1,0 +1,268 @@
+package webhook
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/signalpost/webhook/internal/ids"
+)
+
+// DispatcherOptions configure a [Dispatcher]. The zero value is right for most services.
+type DispatcherOptions struct {
+	// Endpoints given in code, besides those in the store. Where both have an ID, the one given here counts.
+	Endpoints []Endpoint
+
+	// Profiles that endpoints may name. The first is the default one; none means [DefaultProfile] alone. Package profile's
+	// All has every one that the library knows.
+	Profiles []Profile
+
+	Senders     int           // attempts under way at once in this process; zero: 256
+	MaxInFlight int           // attempts under way at once to one endpoint that does not say; zero: 16
+	Poll        time.Duration // how often the store is asked for work that this process was not told of; zero: 200 ms
+	Grace       time.Duration // how long Run lets attempts under way finish when it is told to end; zero: 20 s
+
+	// LeaseMargin is added to an endpoint's time limit to make the lease on a delivery. What a process that died was
+	// sending is taken over by another after that limit, this margin and one poll; zero: 15 s.
+	LeaseMargin time.Duration
+
+	MaxPayload    int           // bytes; a larger payload is refused by Send; zero: 1 MiB
+	MaxRetryAfter time.Duration // a receiver's Retry-After beyond this is cut to it; zero: 24 h
+
+	// AllowPrivate lets every endpoint be at a private, loopback, link-local or otherwise special address. Whoever
+	// can register an endpoint can then make this process send requests into its own network: for tests, and for
+	// services that register endpoints themselves.
+	AllowPrivate bool
+
+	Proxy     *url.URL    // egress proxy (http, https, socks5) for all requests; nil: none, whatever the environment says
+	TLS       *tls.Config // for all requests, as for a private CA; nil: Go's defaults
+	UserAgent string      // "": the library's name
+
+	// Transport sends the requests instead of the dispatcher's own, as in tests. It then has to guard addresses itself, and
+	// Proxy and TLS must be unset.
+	Transport http.RoundTripper
+
+	Logger *slog.Logger // nil: slog.Default()
+	Trace  *Trace       // nil: none
+	Owner  string       // name of this process in leases, to be found when looking into the store; "": a random one
+}
+
+// Dispatcher takes events in and delivers them. Make it with [NewDispatcher]. All methods may be called
+// by many goroutines at once.
+//
+// A process that only sends need not call Run: any process that runs a dispatcher on the same store delivers.
+type Dispatcher struct {
+	store    Store
+	opts     DispatcherOptions
+	log      *slog.Logger
+	profiles map[string]*Profile
+	unknown  *route
+
+	clock     *storeClock
+	client    *httpClient
+	routes    *routes
+	lanes     *lanes
+	feed      *feed
+	batcher   *batcher
+	completer *completer
+	running   atomic.Bool
+}
+
+// NewDispatcher returns a dispatcher on a store. It starts nothing. opts may be nil; it is copied. Endpoints in code and
+// profiles are checked; the error is a [*FieldError].
+func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
+	if store == nil {
+		return nil, &FieldError{Op: "dispatcher", Field: "store", Reason: "is nil"}
+	}
+	d := &Dispatcher{store: store, clock: newStoreClock(store)}
+	if opts != nil {
+		d.opts = *opts
+	}
+	if err := d.opts.setDefaults(); err != nil {
+		return nil, err
+	}
+	d.log = d.opts.Logger
+	d.profiles = make(map[string]*Profile)
+	for i := range d.opts.Profiles {
+		p := &d.opts.Profiles[i]
+		if err := checkProfile(p); err != nil {
+			return nil, err
+		}
+		if d.profiles[p.Name] != nil {
+			return nil, &FieldError{Op: "dispatcher", Field: "Profiles", Reason: fmt.Sprintf("%q is given twice", p.Name)}
+		}
+		d.profiles[p.Name] = p
+	}
+	d.unknown = &route{inFlight: d.opts.MaxInFlight, lease: d.lease(d.opts.Profiles[0].Timeout)}
+	client, err := newHTTPClient(&clientOptions{
+		AllowPrivate: d.opts.AllowPrivate, Proxy: d.opts.Proxy, TLS: d.opts.TLS, Transport: d.opts.Transport,
+		Senders: d.opts.Senders, UserAgent: d.opts.UserAgent, MaxRetryAfter: d.opts.MaxRetryAfter,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.client = client
+	d.feed = newFeed(d)
+	d.lanes = newLanes(d.feed.kick)
+	d.batcher = &batcher{d: d}
+	d.completer = newCompleter(d)
+	if d.routes, err = newRoutes(d, store); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// setDefaults fills in what is zero and refuses what is out of range.
+func (o *DispatcherOptions) setDefaults() error {
+	for _, f := range []struct {
+		name  string
+		value *int
+		def   int
+	}{
+		{"Senders", &o.Senders, 256},
+		{"MaxInFlight", &o.MaxInFlight, 16},
+		{"MaxPayload", &o.MaxPayload, 1 << 20},
+	} {
+		if *f.value < 0 {
+			return &FieldError{Op: "dispatcher", Field: f.name, Reason: fmt.Sprintf("is %d, want 0 (default %d) or more", *f.value, f.def)}
+		}
+		*f.value = cmp.Or(*f.value, f.def)
+	}
+	for _, f := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"Poll", &o.Poll, 200 * time.Millisecond},
+		{"Grace", &o.Grace, 20 * time.Second},
+		{"LeaseMargin", &o.LeaseMargin, 15 * time.Second},
+		{"MaxRetryAfter", &o.MaxRetryAfter, 24 * time.Hour},
+	} {
+		if *f.value < 0 {
+			return &FieldError{Op: "dispatcher", Field: f.name, Reason: fmt.Sprintf("is %v, want 0 (default %v) or more", *f.value, f.def)}
+		}
+		*f.value = cmp.Or(*f.value, f.def)
+	}
+	if o.LeaseMargin < time.Second {
+		return &FieldError{Op: "dispatcher", Field: "LeaseMargin", Reason: fmt.Sprintf("is %v, want at least 1s: an outcome must be recorded within it", o.LeaseMargin)}
+	}
+	if len(o.Profiles) == 0 {
+		o.Profiles = []Profile{DefaultProfile()}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Owner == "" {
+		o.Owner = ids.New("run_")
+	}
+	if o.Trace == nil {
+		o.Trace = &Trace{}
+	}
+	return nil
+}
+
+// Run delivers until ctx ends, then drains and returns. It owns every goroutine that delivers; one Run at a time
+// ([ErrRunning]). A store that is away does not end it: it tries again and logs.
+//
+// The drain goes in this order: no more claims and hand-overs; what is claimed but not started is given back; attempts under
+// way may finish within DispatcherOptions.Grace, then they are cut off and given back; all outcomes are recorded. A drain takes at most
+// the grace time and a second. The error tells of outcomes that could not be recorded: those deliveries will be sent again.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	if !d.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("webhook: run: %w", ErrRunning)
+	}
+	defer d.running.Store(false)
+	if !d.awaitStore(ctx) {
+		return nil
+	}
+	// Work that outlives ctx: attempts until the grace time is over, records a little longer.
+	attempts, cutOff := context.WithCancel(context.WithoutCancel(ctx))
+	defer cutOff()
+	records, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+
+	d.lanes.start()
+	var feeders, senders, recorder sync.WaitGroup
+	feeders.Go(func() { d.feed.run(ctx, attempts) })
+	feeders.Go(func() { d.maintain(ctx) })
+	for range d.opts.Senders {
+		senders.Go(func() { d.sendAll(attempts, records) })
+	}
+	end := make(chan struct{})
+	unrecorded := 0
+	recorder.Go(func() { unrecorded = d.completer.run(records, end) })
+
+	<-ctx.Done()
+	grace := time.AfterFunc(d.opts.Grace, cutOff)
+	defer grace.Stop()
+	last := time.AfterFunc(d.opts.Grace+drainMargin, giveUp)
+	defer last.Stop()
+	for _, it := range d.lanes.stop() {
+		d.giveBack(records, it)
+	}
+	feeders.Wait()
+	d.lanes.settle(attempts)
+	senders.Wait()
+	close(end)
+	recorder.Wait()
+	d.client.closeIdle()
+	if unrecorded > 0 {
+		return fmt.Errorf("webhook: run: ended with %d outcomes not recorded; those deliveries will be sent again", unrecorded)
+	}
+	return nil
+}
+
+// drainMargin is what recording the last outcomes may take beyond the grace time.
+const drainMargin = 750 * time.Millisecond
+
+// awaitStore reads the store's clock and endpoints for the first time. It reports false when ctx ended first.
+func (d *Dispatcher) awaitStore(ctx context.Context) bool {
+	for {
+		_, err := d.clock.now(ctx)
+		if err == nil {
+			_, err = d.routes.table(ctx, nil)
+		}
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		d.log.Error("webhook: the store does not answer; trying again", slog.Any("error", err))
+		if !sleep(ctx, time.Second) {
+			return false
+		}
+	}
+}
+
+// Wake makes Run look for work now instead of at its next poll: call it after committing a transaction that SendTx was part
+// of. It never blocks.
+func (d *Dispatcher) Wake() { d.feed.wakeUp() }
+
+// maintain keeps what is known of endpoints fresh, and forgets expired keys now and then, until ctx ends.
+func (d *Dispatcher) maintain(ctx context.Context) {
+	pruner, _ := d.store.(Pruner)
+	nextPrune := time.Now().Add(pruneEvery)
+	for sleep(ctx, routesAge/2) {
+		if _, err := d.routes.refresh(ctx, d.routes.current.Load()); err != nil && ctx.Err() == nil {
+			d.log.Warn("webhook: reading endpoints failed; trying again", slog.Any("error", err))
+		}
+		if pruner != nil && time.Now().After(nextPrune) {
+			nextPrune = time.Now().Add(pruneEvery)
+			req := &PruneRequest{Now: d.clock.estimate(), DedupeKeys: true}
+			if _, err := pruner.Prune(ctx, req); err != nil && ctx.Err() == nil {
+				d.log.Warn("webhook: forgetting expired keys failed; trying again", slog.Any("error", err))
+			}
+		}
+	}
+}
+
+// pruneEvery is how often a running dispatcher forgets up to 1,000 expired keys.
+const pruneEvery = time.Minute

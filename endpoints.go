@@ -1,0 +1,98 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// What a store may lack.
+var (
+	errNoEndpoints = errors.New("the store keeps no endpoints; give them in DispatcherOptions.Endpoints")
+	errNoHolds     = errors.New("the store keeps no holds")
+)
+
+// PutEndpoint creates or replaces an endpoint in the store, after checking it: this is the door that refuses unknown profiles,
+// malformed URLs and literal private addresses, with a [*FieldError]. It applies at once in this process, also to waiting
+// retries, and within a second in others.
+func (d *Dispatcher) PutEndpoint(ctx context.Context, ep Endpoint) error {
+	if err := d.checkEndpoint(&ep); err != nil {
+		return err
+	}
+	return d.change(ctx, ep.ID, func() error {
+		if d.routes.store == nil {
+			return errNoEndpoints
+		}
+		return d.routes.store.PutEndpoint(ctx, ep)
+	})
+}
+
+// DeleteEndpoint removes an endpoint from the store; [ErrNotFound] when there is none. What waits for it ends as canceled
+// when its turn comes.
+func (d *Dispatcher) DeleteEndpoint(ctx context.Context, id string) error {
+	return d.change(ctx, id, func() error {
+		if d.routes.store == nil {
+			return errNoEndpoints
+		}
+		return d.routes.store.DeleteEndpoint(ctx, id)
+	})
+}
+
+// PauseEndpoint puts an endpoint on hold until ResumeEndpoint: events for it are stored and kept, and read as [Held]. Attempts under way
+// go on. It applies at once in this process, and within a second in others. reason is for people.
+func (d *Dispatcher) PauseEndpoint(ctx context.Context, id, reason string) error {
+	return d.hold(ctx, id, "paused", reason)
+}
+
+// ResumeEndpoint ends a hold, whether PauseEndpoint or the endpoint's own 410 made it. What was kept is due at once.
+func (d *Dispatcher) ResumeEndpoint(ctx context.Context, id string) error {
+	return d.change(ctx, id, func() error {
+		if d.routes.holds == nil {
+			return errNoHolds
+		}
+		return d.routes.holds.Unhold(ctx, id)
+	})
+}
+
+// ReleaseKey lets an ordering key of an endpoint go on past the dead letter that blocks it. It reports whether one did.
+func (d *Dispatcher) ReleaseKey(ctx context.Context, endpointID, orderingKey string) (released bool, err error) {
+	err = d.change(ctx, endpointID, func() error {
+		if d.routes.holds == nil {
+			return errNoHolds
+		}
+		now, err := d.clock.now(ctx)
+		if err != nil {
+			return err
+		}
+		released, err = d.routes.holds.ReleaseKey(ctx, &ReleaseKeyRequest{Now: now, EndpointID: endpointID, OrderingKey: orderingKey})
+		return err
+	})
+	return released, err
+}
+
+// hold puts an endpoint on hold.
+func (d *Dispatcher) hold(ctx context.Context, id, kind, reason string) error {
+	return d.change(ctx, id, func() error {
+		if d.routes.holds == nil {
+			return errNoHolds
+		}
+		now, err := d.clock.now(ctx)
+		if err != nil {
+			return err
+		}
+		return d.routes.holds.Hold(ctx, &HoldRequest{Now: now, EndpointID: id, Kind: kind, Reason: reason})
+	})
+}
+
+// change makes a change to an endpoint and brings what this process knows up to date.
+func (d *Dispatcher) change(ctx context.Context, id string, f func() error) error {
+	err := f()
+	if err == nil {
+		_, err = d.routes.refresh(ctx, d.routes.current.Load())
+	}
+	if err != nil {
+		return fmt.Errorf("webhook: endpoint %q: %w", id, err)
+	}
+	d.feed.wakeUp()
+	return nil
+}

@@ -1,0 +1,273 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// routesAge is how old what a dispatcher knows of endpoints in the store may be: a change made by another process applies
+// everywhere within it. Changes made through the dispatcher itself apply at once.
+const routesAge = time.Second
+
+// routes knows all endpoints, those given in code and those in the store, resolved for sending.
+type routes struct {
+	d      *Dispatcher
+	static []*route
+	store  EndpointStore // nil: only static ones
+	holds  HoldStore     // nil: none
+
+	current atomic.Pointer[routeTable]
+	turn    chan struct{} // one refresh at a time; a channel, because it is held while the store is asked
+}
+
+// route is an endpoint with all that is needed to send to it. It is never changed once made.
+type route struct {
+	endpoint Endpoint
+	err      error // why it cannot be sent to by this process, such as an unknown profile
+
+	profile  *Profile
+	schedule Schedule
+	success  SuccessRule
+	target   *target
+	inFlight int
+	lease    time.Duration
+	rate     Rate
+	held     bool // on hold as of the table's making
+}
+
+// routeTable is a snapshot of all routes.
+type routeTable struct {
+	madeAt  time.Time
+	version int64
+	byID    map[string]*route
+	tenants map[string]*subscriptions
+}
+
+// subscriptions of one tenant.
+type subscriptions struct {
+	exact    map[string][]*route // by event type
+	patterns []*route            // with at least one pattern, or no types at all
+}
+
+func newRoutes(d *Dispatcher, store Store) (*routes, error) {
+	r := &routes{d: d, turn: make(chan struct{}, 1)}
+	r.store, _ = store.(EndpointStore)
+	r.holds, _ = store.(HoldStore)
+	seen := make(map[string]bool)
+	for _, ep := range d.opts.Endpoints {
+		if err := d.checkEndpoint(&ep); err != nil {
+			return nil, err
+		}
+		if seen[ep.ID] {
+			return nil, &FieldError{Op: "dispatcher", Field: "Endpoints", Reason: fmt.Sprintf("endpoint %q is given twice", ep.ID)}
+		}
+		seen[ep.ID] = true
+		r.static = append(r.static, d.newRoute(ep))
+	}
+	table := &routeTable{byID: make(map[string]*route)}
+	for _, rt := range r.static {
+		table.byID[rt.endpoint.ID] = rt
+	}
+	table.subscribe()
+	r.current.Store(table)
+	return r, nil
+}
+
+// table returns what is known, no older than routesAge. tx is a caller's transaction, or nil.
+func (r *routes) table(ctx context.Context, tx Enqueuer) (*routeTable, error) {
+	t := r.current.Load()
+	if r.isStatic() || time.Since(t.madeAt) < routesAge {
+		return t, nil
+	}
+	if changes, ok := tx.(changesReader); ok {
+		return r.within(ctx, t, changes)
+	}
+	return r.refresh(ctx, t)
+}
+
+func (r *routes) isStatic() bool { return r.store == nil && r.holds == nil }
+
+// changesReader is a caller's transaction that can read endpoints itself: asking the store would take a second
+// connection, which a pool of one does not have.
+type changesReader interface {
+	EndpointChanges(ctx context.Context, since int64) (*EndpointChanges, error)
+}
+
+// within reads changes through a caller's transaction. They are not kept: the transaction may see what is not committed.
+func (r *routes) within(ctx context.Context, t *routeTable, tx changesReader) (*routeTable, error) {
+	changes, err := tx.EndpointChanges(ctx, t.version)
+	if err != nil {
+		return nil, err
+	}
+	if changes.Version == t.version {
+		return t, nil
+	}
+	return r.apply(t, changes, nil), nil
+}
+
+// refresh brings the table up to date, unless somebody has made a newer one than old meanwhile.
+func (r *routes) refresh(ctx context.Context, old *routeTable) (*routeTable, error) {
+	if r.isStatic() {
+		return old, nil
+	}
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if t := r.current.Load(); t != old {
+		return t, nil
+	}
+	asked := time.Now()
+	changes, holds, err := r.read(ctx, old.version)
+	if err != nil {
+		return nil, err
+	}
+	t := r.apply(old, changes, holds)
+	t.madeAt = asked
+	r.current.Store(t)
+	return t, nil
+}
+
+// read asks the store what has changed since version, and for all holds.
+func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChanges, holds []HoldStatus, err error) {
+	changes = &EndpointChanges{Version: version}
+	if r.store != nil {
+		if changes, err = r.store.EndpointChanges(ctx, version); err != nil {
+			return nil, nil, err
+		}
+	}
+	if r.holds != nil {
+		now, err := r.d.clock.now(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if holds, err = r.holds.ListHolds(ctx, now); err != nil {
+			return nil, nil, err
+		}
+	}
+	return changes, holds, nil
+}
+
+// apply makes a new table of an old one.
+func (r *routes) apply(old *routeTable, changes *EndpointChanges, holds []HoldStatus) *routeTable {
+	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, tenants: old.tenants}
+	held := make(map[string]bool, len(holds))
+	for _, h := range holds {
+		held[h.EndpointID] = true
+	}
+	same := len(changes.Put)+len(changes.Deleted) == 0
+	for id, rt := range old.byID {
+		same = same && rt.held == held[id]
+	}
+	if same {
+		return t
+	}
+	t.byID = maps.Clone(old.byID)
+	for _, id := range changes.Deleted {
+		delete(t.byID, id)
+	}
+	for _, ep := range changes.Put {
+		t.byID[ep.ID] = r.d.newRoute(ep)
+	}
+	for _, rt := range r.static { // code wins over the store
+		t.byID[rt.endpoint.ID] = rt
+	}
+	for id, rt := range t.byID {
+		if rt.held != held[id] {
+			changed := *rt
+			changed.held = held[id]
+			t.byID[id] = &changed
+		}
+	}
+	t.subscribe()
+	return t
+}
+
+// subscribe fills in the index by tenant and type.
+func (t *routeTable) subscribe() {
+	t.tenants = make(map[string]*subscriptions)
+	for _, rt := range t.byID {
+		s := t.tenants[rt.endpoint.Tenant]
+		if s == nil {
+			s = &subscriptions{exact: make(map[string][]*route)}
+			t.tenants[rt.endpoint.Tenant] = s
+		}
+		if isPattern(rt.endpoint.Types) {
+			s.patterns = append(s.patterns, rt)
+			continue
+		}
+		for _, name := range rt.endpoint.Types {
+			if !slices.Contains(s.exact[name], rt) {
+				s.exact[name] = append(s.exact[name], rt)
+			}
+		}
+	}
+}
+
+// match returns the endpoints that subscribe to an event, in the order of their IDs.
+func (t *routeTable) match(ev *Event) []*route {
+	s := t.tenants[ev.Tenant]
+	if s == nil {
+		return nil
+	}
+	found := slices.Clone(s.exact[ev.Type])
+	for _, rt := range s.patterns {
+		if matchesType(rt.endpoint.Types, ev.Type) {
+			found = append(found, rt)
+		}
+	}
+	slices.SortFunc(found, func(a, b *route) int { return strings.Compare(a.endpoint.ID, b.endpoint.ID) })
+	return found
+}
+
+func isPattern(types []string) bool {
+	return len(types) == 0 || slices.ContainsFunc(types, func(s string) bool { return strings.HasSuffix(s, "*") })
+}
+
+// matchesType reports whether one of types is name, or ends in * and begins as name does.
+func matchesType(types []string, name string) bool {
+	if len(types) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(types, func(s string) bool {
+		prefix, isPrefix := strings.CutSuffix(s, "*")
+		return s == name || isPrefix && strings.HasPrefix(name, prefix)
+	})
+}
+
+// lookup returns what is known of an endpoint now, without asking the store; a route without target when nothing is.
+func (r *routes) lookup(id string) *route {
+	if rt := r.current.Load().byID[id]; rt != nil {
+		return rt
+	}
+	return r.d.unknownRoute()
+}
+
+// resolve returns the endpoint's route for an attempt, no older than routesAge. It is nil when there is no such endpoint.
+func (r *routes) resolve(ctx context.Context, id string) (*route, error) {
+	t, err := r.table(ctx, nil)
+	if err != nil {
+		// What was known a moment ago is better than standing still while the store is away.
+		t = r.current.Load()
+	}
+	if rt := t.byID[id]; rt != nil {
+		return rt, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t, err = r.refresh(ctx, t); err != nil {
+		return nil, err
+	}
+	return t.byID[id], nil
+}
+
+// inFlightCap is how many attempts an endpoint may have under way.
+func (r *routes) inFlightCap(id string) int { return r.lookup(id).inFlight }
