@@ -124,6 +124,7 @@ func unproven() map[string][]string {
 			"Its cost is one probe a lane, however long the lanes are",
 			"Work is bounded by what is returned and by the lanes named, not by their backlog",
 			"When nothing changed it costs one lookup",
+			"Its cost grows with the number of holds, not with that of endpoints",
 		},
 		"it takes a lock of the database's own":       {"Claim skips what another transaction has locked rather than wait for it"},
 		"it cannot be seen from outside":              {"whom leased rows belong to"},
