@@ -123,7 +123,10 @@ func brokenStores() []brokenStore {
 			"Complete/GiveBack", "Complete/Repeated", "Attempt/NoneWhenGivenBack", "Random",
 		}},
 		{"holdForgetsUntil", holdForgetsUntil, []string{
-			"Hold/Status", "Hold/Until", "Hold/Replaced", "Query/HeldUntil", "List/ByHeld", "Random",
+			"Hold/Status", "Hold/Until", "Hold/Replaced", "Hold/List", "Query/HeldUntil", "List/ByHeld", "Random",
+		}},
+		{"holdsListsEnded", holdsListsEnded, []string{
+			"Hold/List",
 		}},
 		{"releaseAlwaysDid", releaseAlwaysDid, []string{
 			"ReleaseKey/AfterBlock", "ReleaseKey/AfterHoldKey", "ReleaseKey/NothingToRelease", "Random",

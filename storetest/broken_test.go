@@ -419,6 +419,16 @@ func (b brokenHold) Hold(ctx context.Context, req *webhook.HoldRequest) error {
 	return b.full.Hold(ctx, &own)
 }
 
+// brokenHolds wraps ListHolds.
+type brokenHolds struct{ full }
+
+// holdsListsEnded lists holds that have ended by themselves too.
+func holdsListsEnded(s full) full { return brokenHolds{s} }
+
+func (b brokenHolds) ListHolds(ctx context.Context, _ time.Time) ([]webhook.HoldStatus, error) {
+	return b.full.ListHolds(ctx, time.Time{})
+}
+
 // brokenRelease wraps ReleaseKey.
 type brokenRelease struct{ full }
 

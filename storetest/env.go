@@ -56,16 +56,21 @@ func guard(f func()) (err error) {
 
 // fresh returns an environment with another empty store.
 func (e *env) fresh() *env {
-	reply := make(chan Harness)
+	reply := make(chan Harness, 1)
 	select {
 	case e.opens <- reply:
-		next := newEnv(e.ctx, <-reply)
-		next.opens = e.opens
-		return next
 	case <-e.ctx.Done():
 		e.failf("no time left for another store")
-		return nil
 	}
+	select {
+	case h := <-reply:
+		next := newEnv(e.ctx, h)
+		next.opens = e.opens
+		return next
+	case <-e.ctx.Done(): // open ended the test
+		e.failf("no other store to be had")
+	}
+	return nil
 }
 
 func (e *env) holds() webhook.HoldStore         { return e.h.Store.(webhook.HoldStore) }

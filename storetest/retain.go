@@ -186,6 +186,8 @@ func cancelledHold(e *env) {
 	e.wantErr("ReleaseKey", err, context.Canceled)
 	e.none("the key is blocked", at(0), fresh("a"))
 	e.hold("b", time.Time{})
+	_, err = e.holds().ListHolds(ctx, at(0))
+	e.wantErr("ListHolds", err, context.Canceled)
 	e.wantErr("Unhold", e.holds().Unhold(ctx, "b"), context.Canceled)
 	e.none("the endpoint is on hold", at(0), fresh("b"))
 }
