@@ -99,7 +99,8 @@ func lanesEarliest(e *env) {
 }
 
 func lanesWritesNothing(e *env) {
-	e.put(at(0), plain("a", "d1"), keyed("a", "k", "d2"), keyed("a", "k", "d3"))
+	e.put(at(0), plain("a", "d1"))
+	e.queue("a", "k", "d2", "d3")
 	before := e.lanes(1)
 	e.same("lanes the second time", e.lanes(1), before)
 	e.all(at(0), []string{"d1", "d2"}, fresh("a"))

@@ -326,6 +326,10 @@ func changesCache(e *env) {
 		}
 		version = res.Version
 	}
+	for i := range writers {
+		e.changeEndpoints(i, 1)
+	}
+	refresh()
 	var writing sync.WaitGroup
 	writing.Add(writers)
 	stop := make(chan struct{})
@@ -366,7 +370,7 @@ func (e *env) changeEndpoints(i, rounds int) {
 	for n := range rounds {
 		for _, id := range []string{fmt.Sprint("a", i), fmt.Sprint("b", i)} {
 			ep := bareEndpoint(id)
-			ep.MaxInFlight = n + 1
+			ep.MaxInFlight = rounds + n
 			e.ok("PutEndpoint", s.PutEndpoint(e.ctx, ep))
 		}
 		if n%4 == 3 {

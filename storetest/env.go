@@ -188,6 +188,13 @@ func (e *env) put(now time.Time, events ...webhook.NewEvent) {
 	}
 }
 
+// queue enqueues deliveries of one ordering key, each by a request of its own.
+func (e *env) queue(endpoint, key string, ids ...string) {
+	for _, id := range ids {
+		e.put(at(0), keyed(endpoint, key, id))
+	}
+}
+
 // lane names a lane for a claim, with a lease of a minute.
 func lane(endpoint string, class webhook.Class, most int) webhook.LaneClaim {
 	return webhook.LaneClaim{LaneID: webhook.LaneID{EndpointID: endpoint, Class: class}, Max: most, Lease: time.Minute}

@@ -123,7 +123,7 @@ func holdLanesStay(e *env) {
 }
 
 func holdOrdered(e *env) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"))
+	e.queue("a", "k", "d1", "d2")
 	c := e.one("d1", at(0), fresh("a"))
 	e.hold("a", time.Time{})
 	e.apply(at(0), ended(c, at(0), webhook.Delivered))

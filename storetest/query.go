@@ -155,7 +155,8 @@ func queryHeldUntil(e *env) {
 }
 
 func queryHoldKey(e *env) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"), keyed("a", "k", "d3"), keyed("a", "l", "d4"), plain("a", "d5"))
+	e.queue("a", "k", "d1", "d2", "d3")
+	e.put(at(0), keyed("a", "l", "d4"), plain("a", "d5"))
 	var outcome webhook.Outcome
 	for _, c := range e.all(at(0), []string{"d1", "d4", "d5"}, fresh("a")) {
 		if c.Delivery.ID == "d1" {
