@@ -29,7 +29,7 @@ func (s *Store) Lanes(ctx context.Context, req *webhook.LanesRequest) (*webhook.
 			break
 		}
 		w, _ := l.waiting.first()
-		res.Lanes = append(res.Lanes, webhook.Lane{LaneID: l.id, Earliest: w.row.due})
+		res.Lanes = append(res.Lanes, webhook.Lane{LaneID: l.id, Earliest: time.UnixMicro(w.due).UTC()})
 	}
 	return res, nil
 }
@@ -42,8 +42,15 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 	if err := checkClaim(req); err != nil {
 		return nil, err
 	}
-	res := &webhook.ClaimResult{Lanes: make([]webhook.LaneStatus, len(req.Lanes))}
-	var events []*event
+	most := 0
+	for i := range req.Lanes {
+		most = min(most+min(req.Lanes[i].Max, 1024), req.Limit, 1024) // a guess at room, not a bound
+	}
+	res := &webhook.ClaimResult{
+		Deliveries: make([]webhook.Claimed, 0, most),
+		Lanes:      make([]webhook.LaneStatus, len(req.Lanes)),
+	}
+	events := make([]*event, 0, most)
 	s.mu.Lock()
 	for i := range req.Lanes {
 		events = s.claimLane(req, i, res, events)

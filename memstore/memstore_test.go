@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/signalpost/webhook"
@@ -91,7 +94,11 @@ func TestKeepFinished(t *testing.T) {
 	if err != nil || res.Events[0] != webhook.Repeat {
 		t.Errorf("ID of a forgotten event: %v, %v, want Repeat", res, err)
 	}
-	pruned, err := s.Prune(ctx, &webhook.PruneRequest{Now: t0, EventIDsBefore: t0.Add(time.Second)})
+	pruned, err := s.Prune(ctx, &webhook.PruneRequest{Now: t0, EventIDsBefore: t0})
+	if err != nil || pruned.EventIDs != 0 {
+		t.Errorf("pruned %+v, %v, though none is older", pruned, err)
+	}
+	pruned, err = s.Prune(ctx, &webhook.PruneRequest{Now: t0, EventIDsBefore: t0.Add(time.Second)})
 	if err != nil || pruned.EventIDs != 4 { // waiting, e0, e1, nobody
 		t.Errorf("pruned %+v, %v, want 4 event IDs", pruned, err)
 	}
@@ -109,4 +116,120 @@ func TestOrderedOneAtATime(t *testing.T) {
 		}
 		complete(t, s, t0, webhook.Delivered, got...)
 	}
+}
+
+// What a request points to may be changed after the call, and what is returned too: nothing in the store moves.
+func TestNothingIsShared(t *testing.T) {
+	ctx := t.Context()
+	s := memstore.New()
+	ev := webhook.Event{ID: "e", Type: "t", Payload: []byte("payload"), Header: http.Header{"X": {"1"}}}
+	spoil := func(ev webhook.Event) {
+		ev.Payload[0] = '!'
+		ev.Header["X"][0] = "!"
+	}
+	_, err := s.Enqueue(ctx, &webhook.EnqueueRequest{Now: t0, Events: []webhook.NewEvent{
+		{Event: ev, Deliveries: []webhook.NewDelivery{{ID: "d", EndpointID: "a"}}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoil(ev)
+	c := claim(t, s, t0, "a", 1).Deliveries[0]
+	spoil(c.Event)
+	got, err := s.GetEvent(ctx, "e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoil(got.Event)
+	if got, _ = s.GetEvent(ctx, "e"); string(got.Event.Payload) != "payload" || got.Event.Header.Get("X") != "1" {
+		t.Errorf("event became %+v", got.Event)
+	}
+
+	a := &webhook.Attempt{Number: 1, Response: []byte("response")}
+	_, err = s.Complete(ctx, &webhook.CompleteRequest{Now: t0, Outcomes: []webhook.Outcome{
+		{EndpointID: "a", DeliveryID: "d", Token: c.Token, Attempt: a, Next: webhook.Delivered},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Response[0] = '!'
+	for range 2 {
+		list, err := s.ListAttempts(ctx, "d")
+		if err != nil || len(list) != 1 || string(list[0].Response) != "response" {
+			t.Fatalf("attempts %+v, %v", list, err)
+		}
+		list[0].Response[0] = '!'
+	}
+
+	ep := webhook.Endpoint{ID: "a", Types: []string{"t"}, Secrets: make([]webhook.Secret, 1), Schedule: webhook.Schedule{List: []time.Duration{1}}}
+	if err := s.PutEndpoint(ctx, ep); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		ep.Types[0], ep.Schedule.List[0] = "!", 0
+		if ep, err = s.GetEndpoint(ctx, "a"); err != nil || ep.Types[0] != "t" || ep.Schedule.List[0] != 1 {
+			t.Fatalf("endpoint became %+v, %v", ep, err)
+		}
+	}
+}
+
+func TestStoredResponseIsNotShared(t *testing.T) {
+	ctx := t.Context()
+	s := memstore.New()
+	begin := &webhook.BeginRequest{Now: t0, Scope: "s", Key: "k", Hold: time.Minute}
+	taken, err := s.Begin(ctx, begin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := webhook.StoredResponse{Status: 200, Header: map[string][]string{"X": {"1"}}, Body: []byte("body")}
+	if err := s.Finish(ctx, &webhook.FinishRequest{Now: t0, Scope: "s", Key: "k", Token: taken.Token, Response: r, Keep: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r.Header["X"][0], r.Body[0] = "!", '!'
+		res, err := s.Begin(ctx, begin)
+		if err != nil || res.Status != webhook.KeyDone {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		if r = *res.Response; r.Header["X"][0] != "1" || string(r.Body) != "body" {
+			t.Fatalf("response became %+v", r)
+		}
+	}
+}
+
+// A poller in virtual time waits for what Lanes announces; nothing in the store keeps the bubble's clock from moving.
+func TestVirtualTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memstore.New()
+		began := time.Now()
+		ev := webhook.NewEvent{Event: webhook.Event{ID: "e", Type: "t"}, Deliveries: []webhook.NewDelivery{
+			{ID: "d", EndpointID: "a", DueAt: began.Add(72 * time.Hour)},
+		}}
+		now, err := s.Now(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Enqueue(t.Context(), &webhook.EnqueueRequest{Now: now, Events: []webhook.NewEvent{ev}}); err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for {
+					lanes, err := s.Lanes(t.Context(), &webhook.LanesRequest{Limit: 1})
+					if err != nil || len(lanes.Lanes) == 0 {
+						return
+					}
+					time.Sleep(time.Until(lanes.Lanes[0].Earliest))
+					if got := claim(t, s, time.Now(), "a", 1).Deliveries; len(got) > 0 {
+						complete(t, s, time.Now(), webhook.Delivered, got...)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(began); took < 72*time.Hour || took > 73*time.Hour {
+			t.Errorf("delivered after %v", took)
+		}
+	})
 }

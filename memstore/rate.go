@@ -57,7 +57,7 @@ func limits(rate webhook.Rate) (interval, depth time.Duration) {
 		burst = rate.Events
 	}
 	events := time.Duration(rate.Events)
-	interval = per/events + min(per%events, 1)
+	interval = min(per/events+min(per%events, 1), forever)
 	if int64(burst) > int64(forever/interval) {
 		return interval, forever
 	}

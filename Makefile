@@ -1,0 +1,62 @@
+# What there is to do here: `make help`.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# The race detector needs cgo and a C compiler.
+RACE     := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
+FUZZTIME ?= 10m
+
+# Every module, whether go.work ties it in or not; testdata and hidden folders are not ours to build.
+MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path '*/.*/*' | sed 's|/go.mod$$||' | sort)
+
+.PHONY: help test check fmt vet staticcheck tidy house alone bench fuzz deps
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## every test of every module; at the end what was skipped, and how to get what it needs
+	@[ -n "$(RACE)" ] || echo "no C compiler: testing without the race detector"
+	go run ./internal/gotest $(RACE) work
+
+check: fmt vet staticcheck tidy house alone ## all that CI checks, but for the tests with the race detector
+
+fmt: ## formatting; prints what gofmt would change
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then gofmt -d $$files; exit 1; fi
+
+vet: ## go vet over the workspace
+	go vet work
+
+staticcheck: ## staticcheck over the workspace, at the version in .ci/tools.mod
+	@bin=$$(GOWORK=off go tool -modfile=.ci/tools.mod -n staticcheck); echo staticcheck work; "$$bin" work
+
+tidy: ## each go.mod and go.sum is as `go mod tidy` leaves it
+	@for m in $(MODULES); do echo "go mod tidy -diff ($$m)"; (cd $$m && GOWORK=off go mod tidy -diff); done
+
+house: ## the rules of the house: requirements, imports, names, sizes, doc comments
+	go test -run '^TestHouse' .
+
+# The root's tests run here as its importers have it. The others are built up to their test programs; what they test
+# does not depend on the workspace, and `make test` runs it.
+alone: ## each module by itself, as its importers get it (GOWORK=off)
+	@for m in $(MODULES); do \
+		run='^$$'; [ "$$m" = . ] && run=.; \
+		echo "GOWORK=off go build, vet and test ($$m)"; \
+		(cd $$m && export GOWORK=off && go build ./... && go vet ./... && go test -short -run "$$run" ./...); \
+	done
+
+bench: ## benchmarks of every module in the workspace, then the stores against plain HTTP (BENCHFLAGS for its flags)
+	go test -run '^$$' -bench . -benchmem work
+	@if [ -f bench/go.mod ]; then cd bench && GOWORK=off go run . $(BENCHFLAGS); fi
+
+fuzz: ## each fuzz target for FUZZTIME (default 10m)
+	@targets=$$(grep -roE --include='*_test.go' '^func Fuzz\w+' . | sed 's/:func / /' || true); \
+	[ -n "$$targets" ] || { echo "no fuzz target yet"; exit 0; }; \
+	while read -r file target; do \
+		echo "$$target in $$(dirname $$file) for $(FUZZTIME)"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname $$file)"; \
+	done <<<"$$targets"
+
+deps: ## the database servers that tests start for themselves (Debian, as root)
+	.ci/deps
