@@ -33,6 +33,7 @@ func play(part string) {
 var parts = map[string]func() error{
 	"server":  serverPart,
 	"migrate": migratePart,
+	"work":    workPart,
 }
 
 // serverPart starts both servers, says where they are, and hangs until it is killed.
