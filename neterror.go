@@ -149,7 +149,7 @@ func syscallKind(err error) string {
 
 // protocolKind knows net/http's own errors, most of which have no type, by their text.
 func protocolKind(err error) string {
-	if isAny[textproto.ProtocolError](err) || isAny[*http.ProtocolError](err) {
+	if isAny[textproto.ProtocolError](err) {
 		return NetErrorProtocol
 	}
 	text := err.Error()
