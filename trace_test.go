@@ -118,6 +118,7 @@ func TestLateOutcomeIsFenced(t *testing.T) {
 		if err != nil || len(attempts) != 1 || !attempts[0].Late || attempts[0].Status != 200 {
 			t.Errorf("attempts %+v, %v; want one, late", attempts, err)
 		}
+		r.stop() // orders the hook's writes before the reads below
 		if len(stale) != 1 || stale[0].Attempt == nil {
 			t.Errorf("StaleLease hook got %+v", stale)
 		}
