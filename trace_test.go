@@ -52,6 +52,7 @@ func TestTraceTellsOfEachStep(t *testing.T) {
 		synctest.Wait() // Run has free senders: the first attempt needs no claim
 		r.send(t, webhook.Event{Type: "x"})
 		time.Sleep(5 * time.Minute)
+		r.stop() // orders the hooks' writes before the reads below
 		want := "start, done retry_scheduled, claim, start, done dead_letter, dead gave up after 2 attempts: answered 500"
 		if got := strings.Join(steps, ", "); got != want {
 			t.Errorf("steps\n%s\nwant\n%s", got, want)
