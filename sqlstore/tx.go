@@ -34,7 +34,8 @@ var _ webhook.Enqueuer = (*Tx)(nil)
 // When Enqueue fails, roll tx back: PostgreSQL has already given it up. At REPEATABLE READ and SERIALIZABLE, a send to an ordering key
 // that another transaction has sent to in the meantime fails with the database's serialization failure, as any
 // write there would: run the transaction again. Two transactions that send to the same two ordering keys in different order can
-// deadlock; the database ends one of them.
+// deadlock, and on MySQL so may several that wait for the very first send to a key when that one is rolled back; the database
+// ends one of them.
 //
 // Leases are refused with [webhook.ErrLeaseInTx].
 func (s *Store) Tx(tx *sql.Tx) *Tx { return &Tx{store: s, tx: tx} }
@@ -97,7 +98,7 @@ func rollbackError(err error) error {
 
 // writeSQLite takes the database's only write lock at the beginning (BEGIN IMMEDIATE): a transaction that reads first and writes
 // then may fail with SQLITE_BUSY at once. Writers of this process queue for it in Go, because SQLite's own waiting is a sleep.
-func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querier) error) (err error) {
+func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querier) error) error {
 	select {
 	case s.writer <- struct{}{}:
 		defer func() { <-s.writer }()
@@ -109,19 +110,15 @@ func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querie
 		return err
 	}
 	defer conn.Close()
+	done := false
+	defer func() {
+		if !done {
+			endSQLite(ctx, conn)
+		}
+	}()
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	done := false
-	defer func() {
-		if done {
-			return
-		}
-		// The connection must not go back to the pool within a transaction, whatever became of ctx.
-		if _, rollback := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); rollback != nil && !strings.Contains(rollback.Error(), "no transaction") {
-			conn.Raw(func(any) error { return driver.ErrBadConn })
-		}
-	}()
 	if err := fn(ctx, conn); err != nil {
 		return err
 	}
@@ -130,6 +127,14 @@ func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querie
 	}
 	done = true
 	return nil
+}
+
+// endSQLite rolls back what may have begun: a connection must not go back to the pool within a transaction, whatever became of ctx.
+func endSQLite(ctx context.Context, conn *sql.Conn) {
+	_, err := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+	if err != nil && !strings.Contains(err.Error(), "no transaction") {
+		conn.Raw(func(any) error { return driver.ErrBadConn }) // not to be used again
+	}
 }
 
 // retryable tells what the database asks to try again from what failed for good, without knowing the driver.
