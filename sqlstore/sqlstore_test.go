@@ -216,7 +216,7 @@ func TestRetryIsBounded(t *testing.T) {
 		most time.Duration
 	}{
 		"deadlock": {sqlState("40P01"), 2 * time.Second},
-		"busy":     {errors.New("database is locked"), maxBusy + time.Second},
+		"busy":     {errors.New("database is locked"), maxWait + time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s, begin, tries := &Store{}, time.Now(), 0

@@ -44,7 +44,7 @@ func (s *Store) Tx(tx *sql.Tx) *Tx { return &Tx{store: s, tx: tx} }
 // only as patient as its driver was told to be, which may be not at all, while another process holds the write lock.
 const (
 	maxTries   = 8
-	maxBusy    = 10 * time.Second
+	maxWait    = 10 * time.Second
 	firstPause = 2 * time.Millisecond
 	maxPause   = 100 * time.Millisecond
 )
@@ -55,16 +55,20 @@ func (s *Store) retry(ctx context.Context, fn func(context.Context) error) error
 	for try := 1; ; try++ {
 		err := fn(ctx)
 		switch {
-		case err == nil || ctx.Err() != nil || !retryable(err):
+		case err == nil:
+			return nil
+		case ctx.Err() != nil && !errors.Is(err, ctx.Err()): // drivers say it in words of their own
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		case ctx.Err() != nil || !retryable(err):
 			return err
-		case busy(err) && time.Since(begin) >= maxBusy, !busy(err) && try == maxTries:
+		case time.Since(begin) >= maxWait, !busy(err) && try == maxTries:
 			return err
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("%w (last: %w)", context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		case <-timer.C:
 		}
 		pause = min(2*pause, maxPause)
@@ -103,7 +107,7 @@ func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querie
 	case s.writer <- struct{}{}:
 		defer func() { <-s.writer }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
