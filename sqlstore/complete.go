@@ -133,27 +133,43 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 	if err := s.lockOwn(ctx, q, rows); err != nil {
 		return err
 	}
-	var gone []string
-	var ended, again, tried []*outcomeRow
-	blocked := make(map[int64][]string)
+	var ended, tried []*outcomeRow
 	for i := range rows {
-		r := &rows[i]
-		if !r.hit {
-			continue
+		if r := &rows[i]; r.hit {
+			if r.op == opEnd {
+				ended = append(ended, r)
+			}
+			if r.counted == 1 {
+				tried = append(tried, r)
+			}
 		}
-		switch {
+	}
+	if err := s.moveRows(ctx, q, rows); err != nil {
+		return err
+	}
+	err := insertEach(ctx, s, q, s.sql.finish, ended, func(r **outcomeRow) []any {
+		return []any{(*r).state, (*r).reason, (*r).attempts, now, (*r).id}
+	})
+	if err != nil {
+		return err
+	}
+	return insertEach(ctx, s, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
+}
+
+// moveRows does to the queue what the outcomes say.
+func (s *Store) moveRows(ctx context.Context, q querier, rows []outcomeRow) error {
+	var gone []string
+	var again []*outcomeRow
+	blocked := make(map[int64][]string) // by class
+	for i := range rows {
+		switch r := &rows[i]; {
+		case !r.hit:
 		case r.blocks():
 			blocked[r.block] = append(blocked[r.block], r.id)
 		case r.op == opEnd:
 			gone = append(gone, r.id)
 		default:
 			again = append(again, r)
-		}
-		if r.op == opEnd {
-			ended = append(ended, r)
-		}
-		if r.counted == 1 {
-			tried = append(tried, r)
 		}
 	}
 	for part := range slices.Chunk(gone, maxRows) {
@@ -168,7 +184,7 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 			}
 		}
 	}
-	err := insertEach(ctx, s, q, s.sql.again, again, func(r **outcomeRow) []any {
+	return insertEach(ctx, s, q, s.sql.again, again, func(r **outcomeRow) []any {
 		class, reason := int64(webhook.Retry), (*r).reason
 		if (*r).op == opBack {
 			if (*r).attempts == 0 {
@@ -180,16 +196,6 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 		}
 		return []any{class, (*r).dueAt, (*r).attempts, orNull(reason), (*r).id}
 	})
-	if err != nil {
-		return err
-	}
-	err = insertEach(ctx, s, q, s.sql.finish, ended, func(r **outcomeRow) []any {
-		return []any{(*r).state, (*r).reason, (*r).attempts, now, (*r).id}
-	})
-	if err != nil {
-		return err
-	}
-	return insertEach(ctx, s, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
 }
 
 // lockOwn finds, and on MySQL locks in order of ID, the queue rows that are held under the outcomes' tokens.

@@ -34,24 +34,30 @@ var _ webhook.Enqueuer = (*Tx)(nil)
 // When Enqueue fails, roll tx back: PostgreSQL has already given it up. At REPEATABLE READ and SERIALIZABLE, a send to an ordering key
 // that another transaction has sent to in the meantime fails with the database's serialization failure, as any
 // write there would: run the transaction again. Two transactions that send to the same two ordering keys in different order can
-// deadlock; the database ends one of them.
+// deadlock, and on MySQL so may several that wait for the very first send to a key when that one is rolled back; the database
+// ends one of them.
 //
 // Leases are refused with [webhook.ErrLeaseInTx].
 func (s *Store) Tx(tx *sql.Tx) *Tx { return &Tx{store: s, tx: tx} }
 
-// Retries of what the database asks to retry: deadlocks, serialization failures, a busy file.
+// Retries of what the database asks to retry. A deadlock or a serialization failure passes at once or not at all; a busy SQLite file is
+// only as patient as its driver was told to be, which may be not at all, while another process holds the write lock.
 const (
 	maxTries   = 8
+	maxBusy    = 10 * time.Second
 	firstPause = 2 * time.Millisecond
-	maxPause   = 250 * time.Millisecond
+	maxPause   = 100 * time.Millisecond
 )
 
-// retry calls fn until it succeeds, fails for good or has failed maxTries times.
+// retry calls fn until it succeeds, fails for good or has failed often enough.
 func (s *Store) retry(ctx context.Context, fn func(context.Context) error) error {
-	pause := firstPause
+	pause, begin := firstPause, time.Now()
 	for try := 1; ; try++ {
 		err := fn(ctx)
-		if err == nil || try == maxTries || !retryable(err) || ctx.Err() != nil {
+		switch {
+		case err == nil || ctx.Err() != nil || !retryable(err):
+			return err
+		case busy(err) && time.Since(begin) >= maxBusy, !busy(err) && try == maxTries:
 			return err
 		}
 		timer := time.NewTimer(pause)
@@ -92,7 +98,7 @@ func rollbackError(err error) error {
 
 // writeSQLite takes the database's only write lock at the beginning (BEGIN IMMEDIATE): a transaction that reads first and writes
 // then may fail with SQLITE_BUSY at once. Writers of this process queue for it in Go, because SQLite's own waiting is a sleep.
-func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querier) error) (err error) {
+func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querier) error) error {
 	select {
 	case s.writer <- struct{}{}:
 		defer func() { <-s.writer }()
@@ -104,19 +110,15 @@ func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querie
 		return err
 	}
 	defer conn.Close()
+	done := false
+	defer func() {
+		if !done {
+			endSQLite(ctx, conn)
+		}
+	}()
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	done := false
-	defer func() {
-		if done {
-			return
-		}
-		// The connection must not go back to the pool within a transaction, whatever became of ctx.
-		if _, rollback := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); rollback != nil && !strings.Contains(rollback.Error(), "no transaction") {
-			conn.Raw(func(any) error { return driver.ErrBadConn })
-		}
-	}()
 	if err := fn(ctx, conn); err != nil {
 		return err
 	}
@@ -125,6 +127,14 @@ func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querie
 	}
 	done = true
 	return nil
+}
+
+// endSQLite rolls back what may have begun: a connection must not go back to the pool within a transaction, whatever became of ctx.
+func endSQLite(ctx context.Context, conn *sql.Conn) {
+	_, err := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+	if err != nil && !strings.Contains(err.Error(), "no transaction") {
+		conn.Raw(func(any) error { return driver.ErrBadConn }) // not to be used again
+	}
 }
 
 // retryable tells what the database asks to try again from what failed for good, without knowing the driver.
@@ -138,10 +148,21 @@ func retryable(err error) bool {
 		return false
 	}
 	text := err.Error()
-	return strings.Contains(text, "Error 1213") || // MySQL: deadlock
-		strings.Contains(text, "Error 1205") || // MySQL: lock wait timeout
-		strings.Contains(text, "SQLITE_BUSY") || strings.Contains(text, "database is locked") ||
+	return busy(err) ||
+		strings.Contains(text, "Error 1213") || // MySQL: deadlock
+		strings.Contains(text, "Error 1205") // MySQL: lock wait timeout
+}
+
+// busy tells that another connection to a SQLite file stands in the way.
+func busy(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "SQLITE_BUSY") || strings.Contains(text, "database is locked") ||
 		strings.Contains(text, "SQLITE_LOCKED") || strings.Contains(text, "database table is locked")
+}
+
+// staleSnapshot tells that a SQLite transaction has read what another one has changed since, and so can never write.
+func staleSnapshot(err error) bool {
+	return strings.Contains(err.Error(), "SQLITE_BUSY_SNAPSHOT") || strings.Contains(err.Error(), "(517)")
 }
 
 // duplicateKey tells that a statement was refused because of a row that exists: MySQL only.
