@@ -39,7 +39,7 @@ func TestCrash(t *testing.T) {
 				t.Skip("short")
 			}
 			v.durable(t) // or skip
-			names := []string{atClaim, atRequest, atRecord, atSend, withinSend, atCommit}
+			names := []string{atClaim, atRequest, atRecord, atSend, withinSend, atTx, atCommit}
 			together(len(names), func(i int) { // most of each is waiting for leases to end
 				t.Run(strings.ReplaceAll(names[i], " ", "-"), func(t *testing.T) {
 					c := newCrash(t, v)
@@ -226,6 +226,11 @@ func (c *crash) wreck(t *testing.T, prefix, sent string, victim *child, killed t
 		acked[id] = true
 		if _, stored := l.events[id]; !stored {
 			w.faults = append(w.faults, "lost: event "+id+" was acknowledged and is not stored")
+		}
+	}
+	for _, id := range victim.said("open ") {
+		if _, stored := l.events[id]; stored {
+			w.faults = append(w.faults, "torn: event "+id+" is stored, its transaction was not committed")
 		}
 	}
 	for i := range crashEvents {
