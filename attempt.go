@@ -26,7 +26,6 @@ type target struct {
 	url          *url.URL
 	signer       messageSigner // nil: nothing is signed
 	timeout      time.Duration // over connect, TLS, headers and body
-	success      SuccessRule
 	allowPrivate bool
 	blocked      error // of the host as it is written; nil when that alone does not refuse it
 }
@@ -159,10 +158,7 @@ func (c *httpClient) send(ctx context.Context, t *target, ev *Event, header http
 // that is longer than that is no error: the rest is not wanted, and the connection is closed.
 func (c *httpClient) readAnswer(resp *http.Response) (kept []byte, err error) {
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return nil, nil // nobody asked for it, and its body is the bare connection
-	}
-	if resp.ContentLength == 0 {
+	if resp.ContentLength == 0 { // also of 101, which nobody asked for and whose body would be the bare connection
 		return nil, nil
 	}
 	buf := c.buffers.Get().(*[keptResponse]byte)

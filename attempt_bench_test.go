@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -82,7 +83,7 @@ func BenchmarkAttempt(b *testing.B) {
 		b.Run(fmt.Sprintf("webhook/%s", name), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if res := c.attempt(context.Background(), t, ev, nil); !res.delivered(t.success) {
+				if res := c.attempt(context.Background(), t, ev, nil); !res.delivered(SuccessRule{}) {
 					b.Fatal(res)
 				}
 			}
@@ -124,6 +125,7 @@ func BenchmarkAttemptParallel(b *testing.B) {
 		b.Run(proto, func(b *testing.B) {
 			srv := httptest.NewUnstartedServer(ok)
 			srv.EnableHTTP2 = proto == "HTTP/2"
+			srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 			srv.StartTLS()
 			defer srv.Close()
 			c, err := newHTTPClient(&clientOptions{AllowPrivate: true, TLS: srv.Client().Transport.(*http.Transport).TLSClientConfig})
@@ -140,7 +142,7 @@ func BenchmarkAttemptParallel(b *testing.B) {
 			b.SetParallelism(32)
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if res := c.attempt(context.Background(), t, ev, nil); !res.delivered(t.success) {
+					if res := c.attempt(context.Background(), t, ev, nil); !res.delivered(SuccessRule{}) {
 						b.Error(res)
 						return
 					}

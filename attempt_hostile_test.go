@@ -5,20 +5,15 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +23,14 @@ const (
 	hostileLimit = 300 * time.Millisecond
 	maxRead      = 1 << 20
 )
+
+// limitFor is short where the limit must be reached, and beyond what a busy machine needs where it must not.
+func limitFor(kinds string) time.Duration {
+	if strings.Contains(kinds, NetErrorTimeout) {
+		return hostileLimit
+	}
+	return 20 * time.Second
+}
 
 func TestAttemptHostileReceivers(t *testing.T) {
 	ok := "HTTP/1.1 200 OK\r\n"
@@ -72,7 +75,6 @@ func TestAttemptHostileReceivers(t *testing.T) {
 		kept   int // bytes of response; -1: any
 	}{
 		{"never answers", hang, "timeout", 0, 0},
-		{"never reads", func(c net.Conn) { time.Sleep(3 * hostileLimit) }, "timeout", 0, 0},
 		{"answers headers, never the body", afterRequest(func(c net.Conn) { io.WriteString(c, ok+"Content-Length: 5\r\n\r\n"); hang(c) }), "timeout", 200, 0},
 		{"drips its headers", afterRequest(func(c net.Conn) { io.WriteString(c, ok); drip(c, "X-A: b\r\n") }), "timeout", 0, 0},
 		{"drips its body", afterRequest(func(c net.Conn) { io.WriteString(c, ok+"\r\n"); drip(c, "drip ") }), "timeout", 200, -1},
@@ -136,17 +138,17 @@ func TestAttemptHostileReceivers(t *testing.T) {
 			srv := newRawServer(t, c.serve)
 			var n traffic
 			client := mustClient(t, &clientOptions{AllowPrivate: true, dial: n.dial})
-			tg := mustTarget(t, srv.url, target{timeout: hostileLimit})
+			limit := limitFor(c.kinds)
+			tg := mustTarget(t, srv.url, target{timeout: limit})
 			started := time.Now()
 			res := client.attempt(context.Background(), tg, &testEvent, nil)
-			took := time.Since(started)
-			if took > hostileLimit+time.Second {
-				t.Errorf("took %v, the limit is %v", took, hostileLimit)
+			if took := time.Since(started); took > limit+time.Second {
+				t.Errorf("took %v, the limit is %v", took, limit)
 			}
 			if n.read.Load() > maxRead {
 				t.Errorf("read %d bytes", n.read.Load())
 			}
-			if !contains(strings.Split(c.kinds, " "), res.Kind) || c.status >= 0 && res.Status != c.status || c.kept >= 0 && len(res.Response) != c.kept {
+			if !slices.Contains(strings.Split(c.kinds, " "), res.Kind) || c.status >= 0 && res.Status != c.status || c.kept >= 0 && len(res.Response) != c.kept {
 				t.Errorf("got %d %q (%s) and %d bytes, want %d %q and %d", res.Status, res.Kind, res.Detail, len(res.Response), c.status, c.kinds, c.kept)
 			}
 			if (res.Kind == "") != (res.Detail == "") || len(res.Detail) > maxDetail || strings.ContainsAny(res.Detail, "\x00\r\n") || len(res.Response) > keptResponse {
@@ -157,15 +159,6 @@ func TestAttemptHostileReceivers(t *testing.T) {
 			}
 		})
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }
 
 // A receiver that does not read a large payload.
@@ -243,238 +236,19 @@ func TestAttemptHostileHTTP2(t *testing.T) {
 			var n traffic
 			client := mustClient(t, &clientOptions{AllowPrivate: true, TLS: srv.Client().Transport.(*http.Transport).TLSClientConfig, dial: n.dial})
 			defer client.closeIdle()
+			limit := limitFor(c.kinds)
 			started := time.Now()
-			res := client.attempt(context.Background(), mustTarget(t, srv.URL, target{timeout: hostileLimit}), &testEvent, nil)
-			if took := time.Since(started); took > hostileLimit+time.Second {
+			res := client.attempt(context.Background(), mustTarget(t, srv.URL, target{timeout: limit}), &testEvent, nil)
+			if took := time.Since(started); took > limit+time.Second {
 				t.Errorf("took %v", took)
 			}
 			if n.read.Load() > maxRead {
 				t.Errorf("read %d bytes", n.read.Load())
 			}
-			if !contains(strings.Split(c.kinds, " "), res.Kind) || res.Status != c.status {
+			if !slices.Contains(strings.Split(c.kinds, " "), res.Kind) || res.Status != c.status {
 				t.Errorf("got %d %q (%s), want %d %q", res.Status, res.Kind, res.Detail, c.status, c.kinds)
 			}
 		})
-	}
-}
-
-// certificate makes a server certificate for host, signed by itself.
-func certificate(t *testing.T, host string, notAfter time.Time) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, NotBefore: notAfter.Add(-24 * time.Hour), NotAfter: notAfter,
-		DNSNames: []string{host}, IPAddresses: []net.IP{net.ParseIP(host)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(parsed)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
-}
-
-func TestAttemptBadTLS(t *testing.T) {
-	tomorrow, yesterday := time.Now().Add(24*time.Hour), time.Now().Add(-24*time.Hour)
-	good, goodPool := certificate(t, "127.0.0.1", tomorrow)
-	expired, expiredPool := certificate(t, "127.0.0.1", yesterday)
-	other, otherPool := certificate(t, "10.11.12.13", tomorrow)
-	overTLS := func(c *tls.Config) func(net.Conn) {
-		return func(conn net.Conn) {
-			tc := tls.Server(conn, c)
-			if _, _, err := readRequest(bufio.NewReader(tc)); err != nil {
-				return
-			}
-			io.WriteString(tc, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-			tc.Close()
-		}
-	}
-	for _, c := range []struct {
-		name   string
-		serve  func(net.Conn)
-		pool   *x509.CertPool
-		kinds  string
-		detail string
-	}{
-		{"good", overTLS(&tls.Config{Certificates: []tls.Certificate{good}}), goodPool, "", ""},
-		{"self-signed", overTLS(&tls.Config{Certificates: []tls.Certificate{good}}), nil, "tls", "unknown authority"},
-		{"expired", overTLS(&tls.Config{Certificates: []tls.Certificate{expired}}), expiredPool, "tls", "expired"},
-		{"wrong host", overTLS(&tls.Config{Certificates: []tls.Certificate{other}}), otherPool, "tls", "10.11.12.13"},
-		{"no certificate", overTLS(&tls.Config{}), goodPool, "tls", ""},
-		{"old version", overTLS(&tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS11}), goodPool, "tls", ""},
-		{"wants a client certificate", overTLS(&tls.Config{Certificates: []tls.Certificate{good}, ClientAuth: tls.RequireAnyClientCert}), goodPool, "tls", "certificate required"},
-		{"plain HTTP", func(c net.Conn) { io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") }, goodPool, "tls", "HTTP response to HTTPS client"},
-		{"noise", func(c net.Conn) { io.WriteString(c, "SSH-2.0-OpenSSH\r\n") }, goodPool, "tls", ""},
-		{"never shakes hands", func(c net.Conn) { io.Copy(io.Discard, c) }, goodPool, "timeout", ""},
-		{"hangs up in the handshake", func(c net.Conn) { c.Read(make([]byte, 100)) }, goodPool, "eof reset", ""},
-		{"resets in the handshake", func(c net.Conn) { c.Read(make([]byte, 5000)); reset(c) }, goodPool, "reset", ""},
-		{"endless handshake", func(c net.Conn) {
-			record := append([]byte{22, 3, 3, 0x40, 0}, make([]byte, 0x4000)...)
-			for {
-				if _, err := c.Write(record); err != nil {
-					return
-				}
-			}
-		}, goodPool, "tls", ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			srv := newRawServer(t, c.serve)
-			var n traffic
-			client := mustClient(t, &clientOptions{AllowPrivate: true, TLS: &tls.Config{RootCAs: c.pool}, dial: n.dial})
-			tg := mustTarget(t, strings.Replace(srv.url, "http:", "https:", 1), target{timeout: hostileLimit})
-			started := time.Now()
-			res := client.attempt(context.Background(), tg, &testEvent, nil)
-			if took := time.Since(started); took > hostileLimit+time.Second {
-				t.Errorf("took %v", took)
-			}
-			if !contains(strings.Split(c.kinds, " "), res.Kind) || !strings.Contains(res.Detail, c.detail) || n.read.Load() > maxRead {
-				t.Errorf("got %d %q (%s), want %q (%s); %d bytes read", res.Status, res.Kind, res.Detail, c.kinds, c.detail, n.read.Load())
-			}
-		})
-	}
-}
-
-func TestAttemptNobodyThere(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	c := mustClient(t, &clientOptions{AllowPrivate: true})
-	if res := c.attempt(context.Background(), mustTarget(t, "http://"+l.Addr().String(), target{}), &testEvent, nil); res.Kind != NetErrorRefused {
-		t.Errorf("got %+v", res)
-	}
-	c = mustClient(t, &clientOptions{resolver: fakeResolver(t)})
-	if res := c.attempt(context.Background(), mustTarget(t, "http://hooks.example", target{}), &testEvent, nil); res.Kind != NetErrorDNS {
-		t.Errorf("got %+v", res)
-	}
-}
-
-// fakeResolver answers the n-th question for IPv4 addresses with the n-th of answers, and the last for ever; several in one,
-// separated by spaces. No answers: the name does not exist.
-func fakeResolver(t testing.TB, answers ...string) *net.Resolver {
-	var asked atomic.Int64
-	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		client, server := net.Pipe()
-		go func() {
-			defer server.Close()
-			for {
-				var size [2]byte // over a pipe the resolver speaks DNS as on TCP
-				if _, err := io.ReadFull(server, size[:]); err != nil {
-					return
-				}
-				question := make([]byte, int(size[0])<<8|int(size[1]))
-				if _, err := io.ReadFull(server, question); err != nil {
-					return
-				}
-				answer := answerDNS(question, func() []string {
-					if len(answers) == 0 {
-						return nil
-					}
-					i := min(int(asked.Add(1)), len(answers)) - 1
-					return strings.Fields(answers[i])
-				})
-				server.Write(append([]byte{byte(len(answer) >> 8), byte(len(answer))}, answer...))
-			}
-		}()
-		return client, nil
-	}}
-}
-
-// answerDNS makes the answer to a question of one name: addresses() for A, nothing for others.
-func answerDNS(question []byte, addresses func() []string) []byte {
-	end := 12
-	for question[end] != 0 {
-		end += 1 + int(question[end])
-	}
-	end += 5 // root label, type, class
-	var found []string
-	if question[end-3] == 1 { // A
-		found = addresses()
-	}
-	flags := byte(0x80)
-	if found == nil {
-		flags = 0x83 // no such name
-	}
-	out := append([]byte{question[0], question[1], 0x85, flags, 0, 1, 0, byte(len(found)), 0, 0, 0, 0}, question[12:end]...)
-	for _, a := range found {
-		out = append(out, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
-		out = append(out, net.ParseIP(a).To4()...)
-	}
-	return out
-}
-
-// A name that turns to an address which is not public is refused when it is dialled, whatever it was before; no socket is opened.
-func TestAttemptDNSRebinding(t *testing.T) {
-	srv := newRawServer(t, func(net.Conn) {})
-	_, port, _ := net.SplitHostPort(srv.addr)
-	for _, answers := range [][]string{
-		{"127.0.0.1"}, {"198.51.100.1 127.0.0.1"}, {"127.0.0.1 10.0.0.1"}, {"169.254.169.254"}, {"0.0.0.0"},
-	} {
-		c := mustClient(t, &clientOptions{resolver: fakeResolver(t, answers...)})
-		tg := mustTarget(t, "http://hooks.example:"+port+"/", target{})
-		if tg.blocked != nil {
-			t.Fatalf("judged before it is resolved: %v", tg.blocked)
-		}
-		res := c.attempt(context.Background(), tg, &testEvent, nil)
-		if res.Kind != NetErrorBlocked {
-			t.Errorf("%v: got %+v", answers, res)
-		}
-	}
-	if n := srv.accepted.Load(); n != 0 {
-		t.Errorf("%d connections to a refused address", n)
-	}
-	// Allowed, the same name reaches the listener: the test can fail.
-	c := mustClient(t, &clientOptions{resolver: fakeResolver(t, "127.0.0.1"), AllowPrivate: true})
-	c.attempt(context.Background(), mustTarget(t, "http://hooks.example:"+port+"/", target{}), &testEvent, nil)
-	if srv.accepted.Load() != 1 {
-		t.Error("the listener cannot be reached at all")
-	}
-}
-
-// The first answer is public, the second is not: whoever resolves once to check and once more to dial is caught.
-func TestAttemptDNSRebindingBetweenAttempts(t *testing.T) {
-	srv := newRawServer(t, func(net.Conn) {})
-	_, port, _ := net.SplitHostPort(srv.addr)
-	c := mustClient(t, &clientOptions{resolver: fakeResolver(t, "8.8.8.8", "127.0.0.1")})
-	tg := mustTarget(t, "http://hooks.example:"+port+"/", target{timeout: 200 * time.Millisecond})
-	first := c.attempt(context.Background(), tg, &testEvent, nil)
-	second := c.attempt(context.Background(), tg, &testEvent, nil)
-	if first.Kind == NetErrorBlocked || first.Kind == "" || second.Kind != NetErrorBlocked || srv.accepted.Load() != 0 {
-		t.Errorf("first %+v, second %+v, %d connections", first, second, srv.accepted.Load())
-	}
-}
-
-// Whatever is written in a URL, nothing connects to this machine.
-func TestAttemptRefusesLiterals(t *testing.T) {
-	srv := newRawServer(t, func(net.Conn) {})
-	_, port, _ := net.SplitHostPort(srv.addr)
-	c := mustClient(t, nil)
-	for _, host := range []string{
-		"127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "localhost", "LOCALHOST.", "x.localhost", "0.0.0.0", "0",
-		"[::1]", "[::]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "[2002:7f00:1::]", "１２７.0.0.1", "①②⑦.0.0.1",
-	} {
-		tg := mustTarget(t, "http://"+host+":"+port+"/", target{timeout: 5 * time.Second})
-		for _, blocked := range []error{tg.blocked, nil} { // at the door, and when only the dialler is left
-			tg.blocked = blocked
-			res := c.attempt(context.Background(), tg, &testEvent, nil)
-			if res.Kind != NetErrorBlocked && (blocked != nil || res.Kind != NetErrorDNS && res.Kind != NetErrorOther) {
-				t.Errorf("%s: got %+v", host, res)
-			}
-		}
-	}
-	if n := srv.accepted.Load(); n != 0 {
-		t.Errorf("%d connections to a refused address", n)
 	}
 }
 
@@ -508,8 +282,7 @@ func TestAttemptTimesOutExactly(t *testing.T) {
 				if took := time.Since(started); took != 30*time.Second || res.Duration != took || res.Kind != NetErrorTimeout {
 					t.Errorf("took %v: %+v", took, res)
 				}
-				c.closeIdle()
-				synctest.Wait()
+				time.Sleep(2 * time.Second) // the receiver notices; synctest fails if anything stays
 			})
 		})
 	}
@@ -531,4 +304,42 @@ func TestAttemptDialHangs(t *testing.T) {
 			t.Errorf("took %v: %+v", took, res)
 		}
 	})
+}
+
+// 256 receivers that each send headers for ever as slowly as they can, all in flight at once: the heap stays small.
+func TestAttemptHeapStaysSmall(t *testing.T) {
+	const inFlight, sent = 256, maxAnswerHeader - 2048
+	piece := []byte("HTTP/1.1 200 OK\r\n" + strings.Repeat("X-A: "+strings.Repeat("b", 93)+"\r\n", sent/100))
+	srv := newRawServer(t, afterRequest(func(c net.Conn) {
+		c.Write(piece)
+		io.Copy(io.Discard, c)
+	}))
+	var n traffic
+	c := mustClient(t, &clientOptions{AllowPrivate: true, dial: n.dial})
+	tg := mustTarget(t, srv.url, target{timeout: time.Minute})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var wg sync.WaitGroup
+	for range inFlight {
+		wg.Go(func() {
+			if res := c.attempt(ctx, tg, &testEvent, nil); res.Kind != NetErrorCanceled {
+				t.Errorf("got %+v", res)
+			}
+		})
+	}
+	for deadline := time.Now().Add(30 * time.Second); n.read.Load() < inFlight*int64(len(piece)); {
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d bytes arrived", n.read.Load())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	t.Logf("heap %d MiB with %d in flight", m.HeapAlloc>>20, inFlight)
+	if m.HeapAlloc > 64<<20 {
+		t.Errorf("heap is %d MiB with %d in flight", m.HeapAlloc>>20, inFlight)
+	}
+	cancel()
+	wg.Wait()
 }

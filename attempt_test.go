@@ -57,6 +57,7 @@ func TestAttemptSendsWhatWasSigned(t *testing.T) {
 		h.Add("X-Tenant", "three")
 		h.Set("Host", "evil.example")
 		h.Set("Transfer-Encoding", "chunked")
+		h["upgrade"] = []string{"h2c"}
 		return ctx
 	})
 
@@ -462,7 +463,7 @@ func TestValidateHeader(t *testing.T) {
 			t.Errorf("shows the value: %v", err)
 		}
 	}
-	for _, h := range []http.Header{many, {"X-A": {strings.Repeat("v", maxHeaderBytes)}}, {"X-A": {"1"}, "x-a": {"2"}}} {
+	for _, h := range []http.Header{many, {"X-A": {strings.Repeat("v", maxEventHeader)}}, {"X-A": {"1"}, "x-a": {"2"}}} {
 		wantFieldError(t, validateHeader(h), "Header")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/signalpost/webhook"
 )
@@ -64,4 +66,48 @@ func ExampleVerifier() {
 	// webhook: verify: signature matches under none of 2 secrets
 	// forged: true
 	// webhook: verify: timestamp 1770000000000 looks like milliseconds, want seconds
+}
+
+// github is a scheme of one's own, GitHub's: X-Hub-Signature-256 is "sha256=" and the hex HMAC of the body.
+type github struct{}
+
+func (github) Name() string { return "github" }
+
+func (github) Sign(m *webhook.Message, secrets []webhook.Secret, _ time.Time) error {
+	m.Header.Set("X-Hub-Signature-256", fmt.Sprintf("sha256=%x", secrets[0].HMAC(m.Body)))
+	return nil
+}
+
+func (github) Verify(m *webhook.Message, secrets []webhook.Secret) (webhook.Verification, error) {
+	value, err := webhook.OneHeader(m.Header, "X-Hub-Signature-256")
+	if err != nil {
+		return webhook.Verification{}, err
+	}
+	mac, err := webhook.DecodeHex(strings.TrimPrefix(value, "sha256="))
+	if err != nil {
+		return webhook.Verification{}, err
+	}
+	matched, err := webhook.MatchHMAC(secrets, [][32]byte{mac}, m.Body)
+	return webhook.Verification{Secret: matched}, err
+}
+
+func ExampleScheme() {
+	profile := webhook.Profile{Scheme: github{}, Key: webhook.KeyFromHeader("X-GitHub-Delivery")}
+	secret, err := webhook.IssuedSecret("It's a Secret to Everybody")
+	if err != nil {
+		log.Fatal(err)
+	}
+	verifier, err := profile.Verifier(secret)
+	if err != nil {
+		log.Fatal(err)
+	}
+	header := http.Header{}
+	header.Set("X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17")
+	_, err = verifier.Verify(header, []byte("Hello, World!"))
+	fmt.Println(err)
+	_, err = verifier.Verify(header, []byte("Hello, world!"))
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// webhook: verify: signature does not match under the secret
 }

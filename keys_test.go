@@ -39,7 +39,10 @@ func TestJoinKeyReads(t *testing.T) {
 
 // Parts never run together: different lists have different keys, and every key fits a DedupeStore.
 func TestJoinKeyIsInjective(t *testing.T) {
-	pieces := []string{"", "a", "b", ":", "%", "::", "%0", "%3A", "%25", "%:", "%sha256:", "0", "\x00", "\xff", "é", "\ufffd", strings.Repeat("ab:", 40), strings.Repeat("\xfe", 90)}
+	pieces := []string{
+		"", "a", "b", ":", "%", "::", "%0", "%3A", "%25", "%:", "%sha256:", "0", "\x00", "\xff", "é", "\ufffd",
+		strings.Repeat("ab:", 40), strings.Repeat("\xfe", 90),
+	}
 	seen := make(map[string][]string)
 	check := func(parts []string) {
 		key := JoinKey(parts...)

@@ -174,7 +174,11 @@ func protocolKind(err error) string {
 var protocolTexts = []string{
 	"transport connection broken", "malformed", "response headers exceeded", "http2: ", "stream error: ", "connection error: ",
 	"chunk", "transfer encoding", "Content-Length", "suspiciously long trailer", "header line too long",
+	unsolicited,
 }
+
+// unsolicited is in net/http's error for an answer that came before the request. It has no words for people.
+const unsolicited = "readLoopPeekFailLocked"
 
 // maxDetail is how many bytes of an error's text are recorded.
 const maxDetail = 512
@@ -185,6 +189,12 @@ func errorDetail(err error) string {
 	text := err.Error()
 	if re, ok := errors.AsType[tls.RecordHeaderError](err); ok && string(re.RecordHeader[:]) == "HTTP/" {
 		text = http.ErrSchemeMismatch.Error()
+	}
+	if _, cause, ok := strings.Cut(text, unsolicited); ok {
+		text = strings.TrimPrefix(cause, ": ")
+		if strings.HasPrefix(text, "%!w") {
+			text = "answered before the request was sent"
+		}
 	}
 	return cleanDetail(text)
 }

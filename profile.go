@@ -3,6 +3,7 @@ package webhook
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -78,6 +79,7 @@ func (p Profile) Verifier(secrets ...Secret) (*Verifier, error) {
 		tolerance: p.Tolerance,
 		key:       p.Key,
 		describe:  p.Describe,
+		success:   p.Success,
 	}
 	if v.tolerance == 0 {
 		v.tolerance = DefaultTolerance
@@ -107,7 +109,7 @@ func (p Profile) check(op string, secrets []Secret) error {
 			continue
 		}
 		if err := checker.CheckSecret(s); err != nil {
-			return &FieldError{Op: op, Field: field, Reason: err.Error(), Cause: err}
+			return &FieldError{Op: op, Field: field, Reason: strings.TrimPrefix(err.Error(), "webhook: "), Cause: err}
 		}
 	}
 	return nil

@@ -59,14 +59,17 @@ type ReceiveOptions struct {
 	// its context and runs for longer may be run again beside itself. Zero: 2 min, or HandlerTimeout and 30 s if that is longer.
 	Hold time.Duration
 
-	// Keep is how long an answer is remembered. It should be longer than the sender's whole schedule. Zero: 72 h.
+	// Keep is how long an answer is remembered. It should be longer than the sender's whole schedule. Where a signature covers
+	// the body alone, as Gett's does, this memory and not the timestamp is what stops a captured request that is sent
+	// again under another timestamp: for so long. Zero: 72 h.
 	Keep time.Duration
 
 	// Wait is how long a request waits for a running one with the same key before it is answered 409.
 	// Zero: 2 s; negative: not at all.
 	Wait time.Duration
 
-	// Success are the statuses that count as processed; any other answer frees the key. Zero: 200 to 299.
+	// Success are the statuses that count as processed; any other answer frees the key. Zero: those that the verifier's
+	// profile counts as delivered, as 200 to 299 for Gett.
 	Success SuccessRule
 
 	// ReplayHeaders are the answer's headers that are stored and given to repeats. Nil: Content-Type,
@@ -204,6 +207,14 @@ func (o *ReceiveOptions) check() error {
 func Middleware(v *Verifier, opts *ReceiveOptions) func(http.Handler) http.Handler {
 	if v == nil {
 		return newReceiver(nil, nil, nil, opts)
+	}
+	if opts == nil || opts.Success.IsZero() {
+		var o ReceiveOptions
+		if opts != nil {
+			o = *opts
+		}
+		o.Success = v.success
+		opts = &o
 	}
 	return newReceiver(v.VerifyMessage, v.key, v.describe, opts)
 }

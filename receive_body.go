@@ -25,7 +25,7 @@ func (h *receiver) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *re
 		closeAfter(w, r)
 		return nil, bodyRefusal(err, h.opts.MaxBody)
 	}
-	if limited { // it would fire within the handler and look like a client that hangs up
+	if limited { // net/http forgets the deadline by itself at the body's end; other servers may let it fire in the handler
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // fails only with the connection, and the answer will too
 	}
 	return body, nil

@@ -84,6 +84,8 @@ type received struct {
 	scope        string    // as the store gets it
 	heldUntil    time.Time // by this process's clock
 	ran          bool      // the handler has run for this very request
+	beginReq     BeginRequest
+	finishReq    FinishRequest
 
 	eventOnce sync.Once
 	event     Event
@@ -176,6 +178,12 @@ func (x *received) idempotencyKey() (Key, error) {
 			return
 		}
 		k, err := x.keyOf(&x.msg)
+		if err != nil && x.msg.EventID == "" && x.describe != nil {
+			// The format carries the event's ID in the body, which is parsed only for a key that misses it.
+			if x.msg.EventID, _ = x.describe(&x.msg); x.msg.EventID != "" {
+				k, err = x.keyOf(&x.msg)
+			}
+		}
 		switch {
 		case err != nil:
 			x.keyErr = fmt.Errorf("webhook: receive: key: %w", err)

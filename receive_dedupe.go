@@ -81,9 +81,8 @@ func (h *receiver) begin(x *received) (lease, *BeginResult, error) {
 		return l, nil, err
 	}
 	x.heldUntil = time.Now().Add(h.opts.Hold)
-	res, err := h.opts.Dedupe.Begin(l.ctx, &BeginRequest{
-		Now: now, Scope: x.scope, Key: x.key.ID, Digest: x.key.Digest, Hold: h.opts.Hold,
-	})
+	x.beginReq = BeginRequest{Now: now, Scope: x.scope, Key: x.key.ID, Digest: x.key.Digest, Hold: h.opts.Hold}
+	res, err := h.opts.Dedupe.Begin(l.ctx, &x.beginReq)
 	inTime := l.guard.Stop()
 	switch {
 	case err != nil && !inTime:
@@ -165,9 +164,8 @@ func (h *receiver) finish(l *lease, x *received, token int64, resp *StoredRespon
 		if err != nil {
 			return err
 		}
-		return h.opts.Dedupe.Finish(ctx, &FinishRequest{
-			Now: now, Scope: x.scope, Key: x.key.ID, Token: token, Response: *resp, Keep: h.opts.Keep,
-		})
+		x.finishReq = FinishRequest{Now: now, Scope: x.scope, Key: x.key.ID, Token: token, Response: *resp, Keep: h.opts.Keep}
+		return h.opts.Dedupe.Finish(ctx, &x.finishReq)
 	})
 }
 

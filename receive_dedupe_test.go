@@ -375,6 +375,18 @@ func TestReceiveHandlerSurvivesClient(t *testing.T) {
 	handler.wantRuns(t, 1)
 }
 
+// When all is done the handler's context ends, and with it what the handler has left behind.
+func TestReceiveContextEnds(t *testing.T) {
+	for _, store := range []DedupeStore{nil, newRecvStore()} {
+		var ctx context.Context
+		handler := &recvCounter{then: func(_ http.ResponseWriter, r *http.Request) { ctx = r.Context() }}
+		recvServe(recvMiddleware(&ReceiveOptions{Dedupe: store})(handler), recvRequest("k", "x"))
+		if ctx.Err() != context.Canceled {
+			t.Errorf("store %T: %v", store, ctx.Err())
+		}
+	}
+}
+
 // A handler that gives up on its deadline and just returns has not answered 200.
 func TestReceiveHandlerDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -418,6 +430,9 @@ func TestReceiveHandlerOutlivesHold(t *testing.T) {
 		recvWant(t, late, 200, true)
 		if got := recvText(t, late); got != "second" {
 			t.Errorf("the late one is answered %q", got)
+		}
+		if n := store.count("finish"); n != 2 {
+			t.Errorf("Finish was called %d times: a key that is lost is not to be tried again", n)
 		}
 		handler.wantRuns(t, 2)
 	})

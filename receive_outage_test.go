@@ -36,6 +36,28 @@ func TestReceiveStoreHangsAtBegin(t *testing.T) {
 	})
 }
 
+// A store that answers in the very last moment has taken the key, and the handler gets a context that lives.
+func TestReceiveStoreLateAtBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		handler := &recvCounter{then: func(_ http.ResponseWriter, r *http.Request) {
+			if err := r.Context().Err(); err != nil {
+				t.Errorf("handler's context: %v", err)
+			}
+		}}
+		h := recvMiddleware(&ReceiveOptions{Dedupe: recvLateStore{newRecvStore()}})(handler)
+		recvWant(t, recvServe(h, recvRequest("k", "x")), 200, false)
+		handler.wantRuns(t, 1)
+	})
+}
+
+type recvLateStore struct{ *recvStore }
+
+func (s recvLateStore) Begin(ctx context.Context, req *BeginRequest) (*BeginResult, error) {
+	res, err := s.recvStore.Begin(ctx, req)
+	time.Sleep(storeTimeout + time.Millisecond)
+	return res, err
+}
+
 // A twin that waits when the store goes down is not told that all is well.
 func TestReceiveStoreDownWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -135,6 +157,23 @@ func TestReceiveStoreDownAtFinish(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Each try that takes the key and cannot record the answer leaves it to the next, which need not wait for the hold's end.
+func TestReceiveStoreDownAtFinishAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, handler := newRecvStore(), &recvCounter{}
+		h := recvMiddleware(&ReceiveOptions{Dedupe: store, Wait: -1})(handler)
+		store.down("finish")
+		for range 3 {
+			recvWant(t, recvServe(h, recvRequest("k", "x")), 503, false)
+			time.Sleep(defaultHold) // the key is free, and taken anew by the next
+		}
+		recvWant(t, recvServe(h, recvRequest("k", "x")), 503, false)
+		store.setFail(nil)
+		recvWant(t, recvServe(h, recvRequest("k", "x")), 200, true)
+		handler.wantRuns(t, 1)
+	})
 }
 
 // Another process knows only the hold: it refuses while it lasts, and what it records then counts here too.

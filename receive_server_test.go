@@ -3,13 +3,14 @@ package webhook
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -126,20 +127,21 @@ func recvRaw(t *testing.T, srv *httptest.Server, head, part string, then func(ne
 	return resp, time.Since(start)
 }
 
+func recvDrip(c net.Conn) {
+	go func() {
+		for {
+			if _, err := c.Write([]byte("x")); err != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+}
+
+func recvHalfClose(c net.Conn) { _ = c.(*net.TCPConn).CloseWrite() }
+
 // Bodies that never come, drip, stop short or are too large end soon, with a clear status, and the connection ends with them.
 func TestServerHostileBodies(t *testing.T) {
-	const limit = 300 * time.Millisecond
-	drip := func(c net.Conn) {
-		go func() {
-			for {
-				if _, err := c.Write([]byte("x")); err != nil {
-					return
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-		}()
-	}
-	halfClose := func(c net.Conn) { _ = c.(*net.TCPConn).CloseWrite() }
 	tests := []struct {
 		name, head, part string
 		then             func(net.Conn)
@@ -148,58 +150,64 @@ func TestServerHostileBodies(t *testing.T) {
 	}{
 		{"never comes", "Content-Length: 10", "", nil, 408, false},
 		{"stops", "Content-Length: 10", "abc", nil, 408, false},
-		{"drips", "Content-Length: 100000", "", drip, 408, false},
+		{"drips", "Content-Length: 1000", "", recvDrip, 408, false},
 		{"chunks never end", "Transfer-Encoding: chunked", "3\r\nabc\r\n", nil, 408, false},
-		{"cut", "Content-Length: 10", "abc", halfClose, 400, true},
-		{"chunks cut", "Transfer-Encoding: chunked", "3\r\nabc\r\n", halfClose, 400, true},
+		{"cut", "Content-Length: 10", "abc", recvHalfClose, 400, true},
+		{"chunks cut", "Transfer-Encoding: chunked", "3\r\nabc\r\n", recvHalfClose, 400, true},
 		{"bad chunk", "Transfer-Encoding: chunked", "zz\r\n", nil, 400, true},
 		{"too large, announced", "Content-Length: 100000000", "abc", nil, 413, true},
 		{"too large, in chunks", "Transfer-Encoding: chunked", "400\r\n" + strings.Repeat("x", 1024) + "\r\n", nil, 413, false},
 		{"compressed and slow", "Content-Encoding: gzip\r\nContent-Length: 100", "abc", nil, 415, false},
 		{"announced too large, waits for 100", "Expect: 100-continue\r\nContent-Length: 100000000", "", nil, 413, true},
 	}
-	for _, readTimeout := range []time.Duration{0, limit} {
-		for _, tt := range tests {
-			t.Run(fmt.Sprintf("%s, ReadTimeout %s", tt.name, readTimeout), func(t *testing.T) {
-				t.Parallel()
-				store, handler := newRecvStore(), &recvCounter{}
-				bodyTimeout := limit
-				if readTimeout != 0 {
-					bodyTimeout = time.Hour // the server's own is left alone
-				}
-				h := recvMiddleware(&ReceiveOptions{Dedupe: store, MaxBody: 1000, BodyTimeout: bodyTimeout})(handler)
-				if tt.name == "drips" {
-					h = recvMiddleware(&ReceiveOptions{Dedupe: store, BodyTimeout: bodyTimeout})(handler)
-				}
-				srv := httptest.NewUnstartedServer(h)
-				srv.Config.ReadTimeout = readTimeout
-				srv.Start()
-				defer srv.Close()
-				resp, took := recvRaw(t, srv, tt.head, tt.part, tt.then)
-				if resp == nil {
-					t.Fatalf("no answer after %s", took)
-				}
-				recvWant(t, resp, tt.status, false)
-				if !resp.Close {
-					t.Error("the connection goes on")
-				}
-				if took > 5*time.Second || tt.quick && took > limit && readTimeout == 0 {
-					t.Errorf("took %s", took)
-				}
-				handler.wantRuns(t, 0)
-				if store.count("begin") != 0 {
-					t.Error("a key was taken")
-				}
-			})
+	for _, tt := range tests {
+		limit := 300 * time.Millisecond
+		if tt.quick {
+			limit = 10 * time.Second
 		}
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			recvHostile(t, &ReceiveOptions{BodyTimeout: limit}, 0, tt.head, tt.part, tt.then, tt.status, limit)
+		})
+		t.Run(tt.name+", the server's limit", func(t *testing.T) {
+			t.Parallel()
+			recvHostile(t, &ReceiveOptions{BodyTimeout: time.Hour}, limit, tt.head, tt.part, tt.then, tt.status, limit)
+		})
+	}
+}
+
+func recvHostile(
+	t *testing.T, o *ReceiveOptions, readTimeout time.Duration,
+	head, part string, then func(net.Conn), status int, limit time.Duration,
+) {
+	store, handler := newRecvStore(), &recvCounter{}
+	o.Dedupe, o.MaxBody = store, 1000
+	srv := httptest.NewUnstartedServer(recvMiddleware(o)(handler))
+	srv.Config.ReadTimeout = readTimeout
+	srv.Start()
+	defer srv.Close()
+	resp, took := recvRaw(t, srv, head, part, then)
+	if resp == nil {
+		t.Fatalf("no answer after %s", took)
+	}
+	recvWant(t, resp, status, false)
+	if !resp.Close {
+		t.Error("the connection goes on")
+	}
+	if took > max(limit/2, 5*time.Second) {
+		t.Errorf("took %s", took)
+	}
+	handler.wantRuns(t, 0)
+	if store.count("begin") != 0 {
+		t.Error("a key was taken")
 	}
 }
 
 // The deadline of the body does not reach into the handler.
 func TestServerBodyTimeoutEndsWithBody(t *testing.T) {
-	const limit = 50 * time.Millisecond
+	const limit = 150 * time.Millisecond
 	handler := &recvCounter{then: func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(4 * limit) // real time: the connection's deadline is the kernel's business
+		time.Sleep(2 * limit) // real time: the connection's deadline is the kernel's business
 		_, _ = io.WriteString(w, r.RemoteAddr)
 	}}
 	h := recvMiddleware(&ReceiveOptions{Dedupe: newRecvStore(), BodyTimeout: limit})(handler)
@@ -218,6 +226,42 @@ func TestServerBodyTimeoutEndsWithBody(t *testing.T) {
 			t.Errorf("the client seemed to hang up: %v", err)
 		}
 	}
+}
+
+// recvDeadlines is a ResponseWriter that keeps the read deadlines it is given.
+type recvDeadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Duration // from when it was set; 0: taken away
+}
+
+func (w *recvDeadlines) SetReadDeadline(t time.Time) error {
+	if t.IsZero() {
+		w.set = append(w.set, 0)
+	} else {
+		w.set = append(w.set, time.Until(t))
+	}
+	return nil
+}
+
+// The deadline is taken away once the body is read, and stays on what is left of a body that is refused.
+func TestReceiveBodyDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := recvMiddleware(&ReceiveOptions{MaxBody: 10})(&recvCounter{})
+		for _, tt := range []struct {
+			body string
+			want []time.Duration
+		}{
+			{"", nil},
+			{"x", []time.Duration{10 * time.Second, 0}},
+			{strings.Repeat("x", 11), []time.Duration{10 * time.Second}},
+		} {
+			w := &recvDeadlines{ResponseRecorder: httptest.NewRecorder()}
+			h.ServeHTTP(w, recvRequest("k", tt.body))
+			if !slices.Equal(w.set, tt.want) {
+				t.Errorf("body of %d bytes: deadlines %v, want %v", len(tt.body), w.set, tt.want)
+			}
+		}
+	})
 }
 
 // HTTP/2 behaves alike.

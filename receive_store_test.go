@@ -1,11 +1,15 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -159,4 +163,41 @@ func (s *recvClockStore) Now(ctx context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	return time.Now().Add(s.offset), nil
+}
+
+// recvLog keeps all that is logged, as text.
+type recvLog struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *recvLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *recvLog) logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+func (l *recvLog) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf.Reset()
+}
+
+func (l *recvLog) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func recvLogKeys(t *testing.T, line string) []string {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal([]byte(line), &m); err != nil {
+		t.Fatalf("log line %q: %v", line, err)
+	}
+	return slices.Collect(maps.Keys(m))
 }

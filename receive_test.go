@@ -1,12 +1,10 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -16,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -409,34 +406,6 @@ func TestReceiveErrorFunc(t *testing.T) {
 	}
 }
 
-// recvLog keeps all that is logged, as text.
-type recvLog struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *recvLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *recvLog) logger() *slog.Logger {
-	return slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-func (l *recvLog) reset() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.buf.Reset()
-}
-
-func (l *recvLog) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // Whatever goes wrong, neither the log nor the store nor an answer shows secrets, credentials, cookies or bodies.
 func TestReceiveTellsNoSecrets(t *testing.T) { synctest.Test(t, testReceiveTellsNoSecrets) }
 
@@ -494,13 +463,4 @@ func testReceiveTellsNoSecrets(t *testing.T) {
 			t.Errorf("stored %v", row.resp.Header)
 		}
 	}
-}
-
-func recvLogKeys(t *testing.T, line string) []string {
-	t.Helper()
-	var m map[string]any
-	if err := json.Unmarshal([]byte(line), &m); err != nil {
-		t.Fatalf("log line %q: %v", line, err)
-	}
-	return slices.Collect(maps.Keys(m))
 }

@@ -3,6 +3,7 @@ package webhook
 import (
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -41,12 +42,14 @@ func TestResponseRecorderAnswers(t *testing.T) {
 			var got [2]*http.Response
 			var body [2]string
 			for i, h := range []http.Handler{tt.handler, recvMiddleware(&ReceiveOptions{Dedupe: newRecvStore()})(tt.handler)} {
-				srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("X-Around", "1")
 					w.Header().Set("Vary", "a")
 					w.Header()["Date"] = nil
 					h.ServeHTTP(w, r)
 				}))
+				srv.Config.ErrorLog = log.New(io.Discard, "", 0) // net/http complains of a second status
+				srv.Start()
 				defer srv.Close()
 				resp, err := http.DefaultClient.Do(recvClientRequest(t, srv.URL, "k", "x"))
 				if err != nil {
@@ -86,6 +89,7 @@ func TestResponseRecorderIgnoresInformational(t *testing.T) {
 func TestResponseRecorderTooLarge(t *testing.T) {
 	handler := &recvCounter{then: func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Content-Length", "2048000")
 		w.WriteHeader(201)
 		var err error
 		for range 2000 {
@@ -106,6 +110,21 @@ func TestResponseRecorderTooLarge(t *testing.T) {
 		recvWant(t, resp, 201, replayed)
 		if got := recvText(t, resp); got != "" {
 			t.Errorf("%d bytes sent", len(got))
+		}
+		if resp.Header.Get("Content-Length") != "" || resp.Header.Get("Content-Type") != "" {
+			t.Errorf("headers of a body that is not sent: %v", resp.Header)
+		}
+	}
+}
+
+// A handler is told that a status has no body, as net/http tells it.
+func TestResponseRecorderNoBody(t *testing.T) {
+	for _, status := range []int{204, 304} {
+		var rec responseRecorder
+		rec.reset(httptest.NewRecorder())
+		rec.WriteHeader(status)
+		if _, err := rec.Write([]byte("a")); !errors.Is(err, http.ErrBodyNotAllowed) {
+			t.Errorf("%d: %v", status, err)
 		}
 	}
 }

@@ -128,6 +128,7 @@ func TestCheckAge(t *testing.T) {
 		text      string
 	}{
 		{at(1770000412), 0, nil, ""},
+		{at(1770000411), 0, ErrTimestampTooOld, "webhook: verify: timestamp 1770000411 is 1 s old, allowed 0 s"},
 		{at(1770000112), 300 * time.Second, nil, ""},
 		{at(1770000712), 300 * time.Second, nil, ""},
 		{at(1770000111), 300 * time.Second, ErrTimestampTooOld, "webhook: verify: timestamp 1770000111 is 301 s old, allowed 300 s"},

@@ -69,8 +69,10 @@ type Verifier struct {
 	tolerance time.Duration
 	messages  sync.Pool // of *Message, for Verify
 
+	// For Middleware, from the profile.
 	key      KeyFunc
 	describe func(m *Message) (id, eventType string)
+	success  SuccessRule
 }
 
 // NewVerifier makes a Verifier of the default scheme, Gett's: Signature is the hex HMAC-SHA256 of the raw body, Timestamp at
@@ -104,7 +106,8 @@ func (v *Verifier) Verify(header http.Header, body []byte) (Verification, error)
 // format's headers say, "" included.
 func (v *Verifier) VerifyMessage(m *Message) (Verification, error) {
 	if v.scheme == nil || m == nil {
-		return Verification{}, &FieldError{Op: "verify", Field: "Verifier", Reason: "is not made with NewVerifier or Profile.Verifier, or the message is nil"}
+		reason := "is not made with NewVerifier or Profile.Verifier, or the message is nil"
+		return Verification{}, &FieldError{Op: "verify", Field: "Verifier", Reason: reason}
 	}
 	verification, err := v.scheme.Verify(m, v.secrets)
 	if err == nil {

@@ -106,29 +106,3 @@ func measureDispatch(o *options) ([]*table, error) {
 	err = b.run(backends)
 	return []*table{b.table}, err
 }
-
-// openBackends opens the stores named.
-func openBackends(names string) (backends []*backend, stop func(), err error) {
-	stop = func() {
-		for _, be := range backends {
-			if err := be.stop(); err != nil {
-				slog.Warn("bench: stopping a store", slog.String("store", be.name), slog.Any("error", err))
-			}
-		}
-	}
-	for _, name := range strings.Split(names, ",") {
-		var be *backend
-		switch name {
-		case "memory":
-			be = openMemory()
-		default:
-			err = fmt.Errorf("-stores %s: unknown", name)
-		}
-		if err != nil {
-			stop()
-			return nil, nil, err
-		}
-		backends = append(backends, be)
-	}
-	return backends, stop, nil
-}

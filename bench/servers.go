@@ -25,6 +25,9 @@ type dbServer struct {
 	cred  *syscall.Credential
 }
 
+// idleConns is more than sends, claims and completions use at once. database/sql's default of 2 makes connections come and go.
+const idleConns = 8
+
 const watch = `
 dir=$1; shift
 "$@" </dev/null >>"$dir/log" 2>&1 &
@@ -94,7 +97,7 @@ func (s *dbServer) start(driver, dsn string, args ...string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxIdleConns(8) // sends, claims and completions each keep one
+	db.SetMaxIdleConns(idleConns)
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		if err = db.Ping(); err == nil {
 			return db, nil

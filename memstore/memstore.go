@@ -7,6 +7,7 @@
 //
 // # Memory
 //
+// A waiting delivery takes about 900 bytes besides its payload, which deliveries of one event share.
 // Finished deliveries stay readable, with their events and attempts, up to [Options.KeepFinished]; beyond that the one that finished
 // first is forgotten, and an event with its last delivery. What else grows until it is pruned: the IDs of
 // forgotten events (about 150 bytes each; [Store.Prune] with EventIDsBefore) and expired idempotency keys (Prune with DedupeKeys).

@@ -94,7 +94,11 @@ func TestKeepFinished(t *testing.T) {
 	if err != nil || res.Events[0] != webhook.Repeat {
 		t.Errorf("ID of a forgotten event: %v, %v, want Repeat", res, err)
 	}
-	pruned, err := s.Prune(ctx, &webhook.PruneRequest{Now: t0, EventIDsBefore: t0.Add(time.Second)})
+	pruned, err := s.Prune(ctx, &webhook.PruneRequest{Now: t0, EventIDsBefore: t0})
+	if err != nil || pruned.EventIDs != 0 {
+		t.Errorf("pruned %+v, %v, though none is older", pruned, err)
+	}
+	pruned, err = s.Prune(ctx, &webhook.PruneRequest{Now: t0, EventIDsBefore: t0.Add(time.Second)})
 	if err != nil || pruned.EventIDs != 4 { // waiting, e0, e1, nobody
 		t.Errorf("pruned %+v, %v, want 4 event IDs", pruned, err)
 	}

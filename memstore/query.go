@@ -100,7 +100,7 @@ func (s *Store) Prune(ctx context.Context, req *webhook.PruneRequest) (*webhook.
 	res := &webhook.PruneResult{}
 	for res.EventIDs < limit && !req.EventIDsBefore.IsZero() {
 		id, ok := s.orphans.first()
-		if !ok || !id.at.Before(req.EventIDsBefore) {
+		if !ok || !id.at.Before(micro(req.EventIDsBefore)) {
 			break
 		}
 		s.orphans.remove(id)

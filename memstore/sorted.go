@@ -16,6 +16,8 @@ type sorted[T any] struct {
 	cmp    func(a, b T) int
 	chunks [][]T // none is empty
 	n      int
+
+	walked int // elements that walks have come by; tests of cost read it
 }
 
 // find gives the place of the first element that is not below v, and whether it equals v. The chunk may be
@@ -94,6 +96,7 @@ func (s *sorted[T]) from(v T) iter.Seq[T] {
 		i, pos, _ := s.find(v)
 		for ; i < len(s.chunks); i, pos = i+1, 0 {
 			for _, e := range s.chunks[i][pos:] {
+				s.walked++
 				if !yield(e) {
 					return
 				}

@@ -291,6 +291,10 @@ func TestSecretsThatASchemeCannotUse(t *testing.T) {
 	if _, err := StandardWebhooks().Verifier(plain); !errors.Is(err, webhook.ErrInvalid) || strings.Contains(err.Error(), "Everybody") {
 		t.Errorf("no base64: %v", err)
 	}
+	_, err := StandardWebhooks().Verifier(webhook.GenerateSecret(), plain)
+	if want := "webhook: verifier: secrets[1]: secret: text: is not base64, with or without whsec_ before it"; err == nil || err.Error() != want {
+		t.Errorf("reads %q, want %q", err, want)
+	}
 	if _, err := StandardWebhooks().Signer(issued(t, "whsec_")); !errors.Is(err, webhook.ErrEmptySecret) {
 		t.Errorf("nothing behind whsec_: %v", err)
 	}

@@ -344,6 +344,9 @@ func (s *Store) readEvents(ctx context.Context, q querier, found []pickedRow) (m
 				return fmt.Errorf("header of event %q: %w", e.ID, err)
 			}
 		}
+		if len(e.Payload) == 0 { // drivers differ
+			e.Payload = nil
+		}
 		events[e.ID] = e
 		return nil
 	})

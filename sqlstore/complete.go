@@ -128,14 +128,16 @@ func (r *outcomeRow) attemptArgs(late bool) []any {
 	return []any{r.id, r.token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), optMicros(a.NextAt), late, r.failed, r.detail, a.Response}
 }
 
-// completeRows applies what is held under its token: MySQL and SQLite.
-func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []outcomeRow) error {
-	if err := s.lockOwn(ctx, q, rows); err != nil {
-		return err
-	}
-	var gone []string
-	var ended, again, tried []*outcomeRow
-	blocked := make(map[int64][]string)
+// sortedOutcomes are outcomes by what is to be written.
+type sortedOutcomes struct {
+	gone                []string           // queue rows to delete
+	blocked             map[int64][]string // queue rows that stay, by their new class
+	ended, again, tried []*outcomeRow
+}
+
+// sortOutcomes sorts those that are held under their tokens.
+func sortOutcomes(rows []outcomeRow) sortedOutcomes {
+	to := sortedOutcomes{blocked: make(map[int64][]string)}
 	for i := range rows {
 		r := &rows[i]
 		if !r.hit {
@@ -143,32 +145,41 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 		}
 		switch {
 		case r.blocks():
-			blocked[r.block] = append(blocked[r.block], r.id)
+			to.blocked[r.block] = append(to.blocked[r.block], r.id)
 		case r.op == opEnd:
-			gone = append(gone, r.id)
+			to.gone = append(to.gone, r.id)
 		default:
-			again = append(again, r)
+			to.again = append(to.again, r)
 		}
 		if r.op == opEnd {
-			ended = append(ended, r)
+			to.ended = append(to.ended, r)
 		}
 		if r.counted == 1 {
-			tried = append(tried, r)
+			to.tried = append(to.tried, r)
 		}
 	}
-	for part := range slices.Chunk(gone, maxRows) {
+	return to
+}
+
+// completeRows applies what is held under its token: MySQL and SQLite.
+func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []outcomeRow) error {
+	if err := s.lockOwn(ctx, q, rows); err != nil {
+		return err
+	}
+	sorted := sortOutcomes(rows)
+	for part := range slices.Chunk(sorted.gone, maxRows) {
 		if _, err := q.ExecContext(ctx, withList(s.sql.end, len(part)), anys(part)...); err != nil {
 			return err
 		}
 	}
-	for class, ids := range blocked {
+	for class, ids := range sorted.blocked {
 		for part := range slices.Chunk(ids, maxRows) {
 			if _, err := q.ExecContext(ctx, withList(s.sql.block, len(part)), append([]any{class}, anys(part)...)...); err != nil {
 				return err
 			}
 		}
 	}
-	err := insertEach(ctx, s, q, s.sql.again, again, func(r **outcomeRow) []any {
+	err := insertEach(ctx, s, q, s.sql.again, sorted.again, func(r **outcomeRow) []any {
 		class, reason := int64(webhook.Retry), (*r).reason
 		if (*r).op == opBack {
 			if (*r).attempts == 0 {
@@ -183,13 +194,13 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 	if err != nil {
 		return err
 	}
-	err = insertEach(ctx, s, q, s.sql.finish, ended, func(r **outcomeRow) []any {
+	err = insertEach(ctx, s, q, s.sql.finish, sorted.ended, func(r **outcomeRow) []any {
 		return []any{(*r).state, (*r).reason, (*r).attempts, now, (*r).id}
 	})
 	if err != nil {
 		return err
 	}
-	return insertEach(ctx, s, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
+	return insertEach(ctx, s, q, s.sql.addAttempt, sorted.tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
 }
 
 // lockOwn finds, and on MySQL locks in order of ID, the queue rows that are held under the outcomes' tokens.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,11 +48,35 @@ func (t *Tx) Enqueue(ctx context.Context, req *webhook.EnqueueRequest) (*webhook
 	if err != nil {
 		return nil, err
 	}
-	status, err := t.store.enqueue(ctx, t.tx, req, events)
+	var status []webhook.EnqueueStatus
+	enqueue := func(ctx context.Context) (err error) {
+		status, err = t.store.enqueue(ctx, t.tx, req, events)
+		return err
+	}
+	if t.store.dialect == SQLite {
+		err = t.waitSQLite(ctx, enqueue)
+	} else {
+		err = enqueue(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("webhook: sqlstore: enqueue: %w", err)
 	}
 	return &webhook.EnqueueResult{Events: status}, nil
+}
+
+// waitSQLite waits for the write lock: the first statement of an enqueue fails for want of it with nothing done and the transaction
+// as it was, unless that has read already what another one has changed since.
+func (t *Tx) waitSQLite(ctx context.Context, enqueue func(context.Context) error) error {
+	var final error
+	err := t.store.retry(ctx, func(ctx context.Context) error {
+		err := enqueue(ctx)
+		if err != nil && staleSnapshot(err) {
+			final = err
+			return nil
+		}
+		return err
+	})
+	return errors.Join(final, err)
 }
 
 // enqueue stores the events whose IDs are new and tells what became of each of the request.

@@ -11,7 +11,9 @@ import (
 //
 //   - Rows are named by id = ANY(array), never by a join alone: of a join over a batch of 500 the planner may think that
 //     scanning the whole table is cheaper.
-//   - They run with enable_seqscan off (see avoidScans), for prepared statements keep the plan that was best when the table was empty.
+//   - They are planned with the switches of avoidScans, for a prepared statement keeps the plan that was best when the table was
+//     empty (a scan) or for ten rows (loops over the batch within the batch). Compiling what such a switch makes look dear would take
+//     longer than running it.
 var postgresStatements = statements{
 	now: `SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`,
 
@@ -70,10 +72,10 @@ SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT $3::int`,
 	// The switch lasts until the transaction ends.
 	holds: `
 SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, s.endpoint_id, s.held, s.hold_until
-FROM (SELECT set_config('enable_seqscan', 'off', true)) switched
+FROM (SELECT set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)) switches
 LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id = ANY($1::text[])`,
 
-	avoidScans: `SELECT set_config('enable_seqscan', 'off', true)`,
+	avoidScans: `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)`,
 
 	lockStates: `
 SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id = ANY($1::text[])
@@ -130,30 +132,32 @@ WITH o AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::int[],
 		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[])
 	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response)
-), own AS MATERIALIZED (
-	SELECT id, token, endpoint_id, order_key, seq, attempts FROM {prefix}queue
-	WHERE id = ANY($1::text[]) AND owner IS NOT NULL
-	ORDER BY id FOR UPDATE
-), hit AS MATERIALIZED (
-	SELECT o.*, own.endpoint_id, own.order_key, own.seq, own.attempts + o.counted AS attempts,
-		o.op = 0 AND (o.block = 0 OR own.order_key IS NULL) AS gone
-	FROM own JOIN o ON o.id = own.id AND o.token = own.token
 ), gone AS (
-	DELETE FROM {prefix}queue WHERE id = ANY(ARRAY(SELECT id FROM hit WHERE gone))
+	DELETE FROM {prefix}queue q USING o
+	WHERE q.id = ANY(ARRAY(SELECT id FROM o WHERE op = 0))
+		AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL AND (o.block = 0 OR q.order_key IS NULL)
+	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts + o.counted AS attempts
 ), kept AS (
 	UPDATE {prefix}queue q SET
 		owner = NULL,
-		attempts = hit.attempts,
-		class = CASE WHEN hit.op = 0 THEN hit.block WHEN hit.op = 1 OR hit.attempts > 0 THEN 1 ELSE q.class END,
-		due_at = CASE hit.op WHEN 0 THEN q.due_at ELSE hit.due_at END,
-		reason = CASE hit.op WHEN 1 THEN nullif(hit.reason, '') ELSE coalesce(nullif(hit.reason, ''), q.reason) END
-	FROM hit WHERE q.id = ANY(ARRAY(SELECT id FROM hit WHERE NOT gone)) AND hit.id = q.id
+		attempts = q.attempts + o.counted,
+		class = CASE WHEN o.op = 0 THEN o.block WHEN o.op = 1 OR q.attempts + o.counted > 0 THEN 1 ELSE q.class END,
+		due_at = CASE o.op WHEN 0 THEN q.due_at ELSE o.due_at END,
+		reason = CASE o.op WHEN 1 THEN nullif(o.reason, '') ELSE coalesce(nullif(o.reason, ''), q.reason) END
+	FROM o
+	WHERE q.id = ANY(ARRAY(SELECT id FROM o WHERE op <> 0 OR block <> 0))
+		AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL AND (o.op <> 0 OR q.order_key IS NOT NULL)
+	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts
+), hit AS MATERIALIZED (
+	SELECT * FROM gone UNION ALL SELECT * FROM kept
 ), ended AS (
-	UPDATE {prefix}delivery d SET state = hit.state, reason = hit.reason, attempts = hit.attempts, finished_at = $17::bigint
-	FROM hit WHERE d.id = ANY(ARRAY(SELECT id FROM hit WHERE op = 0)) AND hit.id = d.id
+	UPDATE {prefix}delivery d SET state = o.state, reason = o.reason, attempts = hit.attempts, finished_at = $17::bigint
+	FROM hit JOIN o ON o.id = hit.id
+	WHERE d.id = ANY(ARRAY(SELECT id FROM hit)) AND d.id = hit.id AND o.op = 0
 ), tried AS (
 	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
-	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM hit WHERE counted = 1
+	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM o
+	WHERE counted = 1 AND id IN (SELECT id FROM hit)
 )
 SELECT id, endpoint_id, order_key, seq FROM hit`,
 

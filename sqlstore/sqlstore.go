@@ -17,7 +17,9 @@
 //
 // PostgreSQL 12, MySQL 8.0.1, MariaDB 10.6 or SQLite 3.35, or later. On PostgreSQL and MySQL the store's own transactions are READ COMMITTED;
 // MySQL servers with a binary log need binlog_format MIXED or ROW for that. A SQLite database is put in WAL mode and must not be
-// on a network file system; one in memory needs db.SetMaxOpenConns(1).
+// on a network file system; one in memory needs db.SetMaxOpenConns(1). SQLite has one writer at a time: a transaction of the caller's
+// that has written holds up every send and claim until it ends, and an application that writes besides should open the file with
+// a busy timeout.
 //
 // Text that a database cannot keep exactly (a NUL, invalid UTF-8, more than 255 bytes in an ID or key) is refused before
 // anything is written, on all databases alike. In what is said in words ([webhook.Outcome].Reason and the like) it is replaced
@@ -31,7 +33,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/signalpost/webhook"
@@ -80,8 +81,7 @@ type Store struct {
 	fill    *strings.Replacer
 	sql     statements
 
-	writer   chan struct{} // SQLite: holds one token, taken by the goroutine of this process that writes
-	implicit atomic.Int32  // PostgreSQL: what readCommitted found; 0 unknown, 1 yes, 2 no
+	writer chan struct{} // SQLite: holds a token while a goroutine of this Store writes
 }
 
 var (
@@ -132,7 +132,10 @@ func optionError(field, reason string) error {
 // Now is the database server's clock, on SQLite this process's.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	if s.dialect == SQLite {
-		return floor(time.Now()), ctx.Err()
+		if err := ctx.Err(); err != nil {
+			return time.Time{}, fmt.Errorf("webhook: sqlstore: now: %w", err)
+		}
+		return floor(time.Now()), nil
 	}
 	var us int64
 	if err := s.db.QueryRowContext(ctx, s.sql.now).Scan(&us); err != nil {

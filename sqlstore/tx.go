@@ -39,19 +39,24 @@ var _ webhook.Enqueuer = (*Tx)(nil)
 // Leases are refused with [webhook.ErrLeaseInTx].
 func (s *Store) Tx(tx *sql.Tx) *Tx { return &Tx{store: s, tx: tx} }
 
-// Retries of what the database asks to retry: deadlocks, serialization failures, a busy file.
+// Retries of what the database asks to retry. A deadlock or a serialization failure passes at once or not at all; a busy SQLite file is
+// only as patient as its driver was told to be, which may be not at all, while another process holds the write lock.
 const (
 	maxTries   = 8
+	maxBusy    = 10 * time.Second
 	firstPause = 2 * time.Millisecond
-	maxPause   = 250 * time.Millisecond
+	maxPause   = 100 * time.Millisecond
 )
 
-// retry calls fn until it succeeds, fails for good or has failed maxTries times.
+// retry calls fn until it succeeds, fails for good or has failed often enough.
 func (s *Store) retry(ctx context.Context, fn func(context.Context) error) error {
-	pause := firstPause
+	pause, begin := firstPause, time.Now()
 	for try := 1; ; try++ {
 		err := fn(ctx)
-		if err == nil || try == maxTries || !retryable(err) || ctx.Err() != nil {
+		switch {
+		case err == nil || ctx.Err() != nil || !retryable(err):
+			return err
+		case busy(err) && time.Since(begin) >= maxBusy, !busy(err) && try == maxTries:
 			return err
 		}
 		timer := time.NewTimer(pause)
@@ -138,10 +143,21 @@ func retryable(err error) bool {
 		return false
 	}
 	text := err.Error()
-	return strings.Contains(text, "Error 1213") || // MySQL: deadlock
-		strings.Contains(text, "Error 1205") || // MySQL: lock wait timeout
-		strings.Contains(text, "SQLITE_BUSY") || strings.Contains(text, "database is locked") ||
+	return busy(err) ||
+		strings.Contains(text, "Error 1213") || // MySQL: deadlock
+		strings.Contains(text, "Error 1205") // MySQL: lock wait timeout
+}
+
+// busy tells that another connection to a SQLite file stands in the way.
+func busy(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "SQLITE_BUSY") || strings.Contains(text, "database is locked") ||
 		strings.Contains(text, "SQLITE_LOCKED") || strings.Contains(text, "database table is locked")
+}
+
+// staleSnapshot tells that a SQLite transaction has read what another one has changed since, and so can never write.
+func staleSnapshot(err error) bool {
+	return strings.Contains(err.Error(), "SQLITE_BUSY_SNAPSHOT") || strings.Contains(err.Error(), "(517)")
 }
 
 // duplicateKey tells that a statement was refused because of a row that exists: MySQL only.

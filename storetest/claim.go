@@ -11,7 +11,7 @@ import (
 func lanesCases() []Case {
 	const lists = "Lanes lists the lanes that have waiting or leased deliveries, in ascending order of LaneID, a page at a time"
 	return []Case{
-		{"Lanes/Lists", lists, needStore, lanesLists},
+		{"Lanes/Lists", lists + " … Lanes: the waiting deliveries of an endpoint form two lanes, Fresh (no attempt yet) and Retry", needStore, lanesLists},
 		{"Lanes/Order", "LaneIDs are ordered by EndpointID, bytewise, then Class", needStore, lanesOrder},
 		{"Lanes/Pages", "pass as After for the next page; zero: the walk is complete", needStore, lanesPages},
 		{"Lanes/AfterIsExclusive", "exclusive; zero: from the start", needStore, lanesAfter},
@@ -99,7 +99,8 @@ func lanesEarliest(e *env) {
 }
 
 func lanesWritesNothing(e *env) {
-	e.put(at(0), plain("a", "d1"), keyed("a", "k", "d2"), keyed("a", "k", "d3"))
+	e.put(at(0), plain("a", "d1"))
+	e.queue("a", "k", "d2", "d3")
 	before := e.lanes(1)
 	e.same("lanes the second time", e.lanes(1), before)
 	e.all(at(0), []string{"d1", "d2"}, fresh("a"))
@@ -112,7 +113,7 @@ func claimCases() []Case {
 		{"Claim/EarliestFirst", "Within a lane the earliest due comes first", needStore, claimEarliestFirst},
 		{"Claim/LaneByLane", "lane by lane in request order", needStore, claimLaneByLane},
 		{"Claim/Fields", "Claimed is a leased delivery with its event … State is Delivering", needStore, claimFields},
-		{"Claim/RetryLane", "RetryScheduled makes it due at DueAt in the Retry lane", needStore, claimRetryLane},
+		{"Claim/RetryLane", "RetryScheduled makes it due at DueAt in the Retry lane … at least one attempt recorded", needStore, claimRetryLane},
 		{"Claim/TokenGrows", "and its token is greater than that of any earlier claim of it", needStore, claimTokenGrows},
 		{"Claim/OwnClock", "A store compares due times and leases against that Now and never against a clock of its own", needStore, claimOwnClock},
 		{"Claim/Microseconds", "Times are kept to the microsecond, rounded down", needStore, claimMicroseconds},

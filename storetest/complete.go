@@ -105,7 +105,7 @@ func completeCases() []Case {
 	const applied = "An outcome is applied when the delivery is still leased under its token"
 	const stale = "Else it is stale: it changes no state"
 	return []Case{
-		{"Complete/Applied", applied, needStore, completeApplied},
+		{"Complete/Applied", applied + " … it was held under its token", needStore, completeApplied},
 		{"Complete/AfterLeaseEnd", "even after the lease's end as long as nobody else has claimed it", needStore, completeAfterLeaseEnd},
 		{"Complete/StaleToken", stale, needStore, completeStaleToken},
 		{"Complete/StaleAfterGiveBack", "it was claimed anew, finished or given back since", needStore, completeStaleAfterGiveBack},

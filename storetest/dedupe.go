@@ -14,14 +14,14 @@ func dedupeCases() []Case {
 	const one = "of any number of callers at once exactly one gets KeyTaken"
 	const digest = "unless req.Digest is set and differs from the digest it was last taken with: then it is taken anew, as if it had expired"
 	return []Case{
-		{"Dedupe/TakenOnce", "Begin takes a key for the caller, atomically", needDedupe, dedupeTakenOnce},
+		{"Dedupe/TakenOnce", "Begin takes a key for the caller, atomically … it is the caller's now … with KeyTaken … somebody holds it … with KeyRunning", needDedupe, dedupeTakenOnce},
 		{"Dedupe/OneOfMany", one, needDedupe, dedupeOneOfMany},
-		{"Dedupe/HoldEnds", "It is held until Finish, Release or the end of the hold, whichever comes first", needDedupe, dedupeHoldEnds},
+		{"Dedupe/HoldEnds", "It is held until Finish, Release or the end of the hold, whichever comes first … how long the key stays taken if nothing more is heard", needDedupe, dedupeHoldEnds},
 		{"Dedupe/TokenGrows", "after the hold's end it can be taken anew under a greater token", needDedupe, dedupeTokenGrows},
-		{"Dedupe/Done", "A key that is finished and not expired answers KeyDone with its stored response", needDedupe, dedupeDone},
+		{"Dedupe/Done", "A key that is finished and not expired answers KeyDone with its stored response … processed: Response is what was answered … with KeyDone", needDedupe, dedupeDone},
 		{"Dedupe/KeysAreBytes", "Scope and key are compared together and bytewise, each as a whole", needDedupe, dedupeKeysAreBytes},
 		{"Dedupe/LongKeys", "at most 255 bytes … 1 to 255 bytes of UTF-8 without NUL", needDedupe, dedupeLongKeys},
-		{"Dedupe/OtherDigest", digest, needDedupe, dedupeOtherDigest},
+		{"Dedupe/OtherDigest", digest + " … Digest of the content, for keys that remember only the latest content; zero: the key alone decides", needDedupe, dedupeOtherDigest},
 		{"Dedupe/OtherDigestWhileRunning", digest, needDedupe, dedupeDigestRunning},
 		{"Dedupe/NoDigest", digest, needDedupe, dedupeNoDigest},
 	}

@@ -15,8 +15,10 @@ import (
 type drain struct {
 	e *env
 
-	clock sync.RWMutex // held for reading while somebody works: time stands still then
-	now   time.Time
+	clock     sync.RWMutex // held for reading while somebody works: time stands still then
+	now       time.Time
+	producing int // batches still to be enqueued
+	idle      int // how often in a row nothing could be claimed
 
 	mu      sync.Mutex
 	tick    int64 // orders what happens
@@ -41,7 +43,7 @@ const (
 // concurrentDrain has two producers and eight workers, which deliver, retry, give back and forget. Time moves on only when all are idle.
 // Afterwards the history must show: each delivery leased to one at a time under growing tokens and ended once; each key in order.
 func concurrentDrain(e *env) {
-	d := &drain{e: e, now: at(0), endings: map[string]int{}, waiting: 2 * drainBatches * 6}
+	d := &drain{e: e, now: at(0), endings: map[string]int{}, waiting: 2 * drainBatches * 6, producing: 2 * drainBatches}
 	e.parallel(drainWorkers+2, func(i int) {
 		if i < 2 {
 			d.produce(i)
@@ -77,6 +79,9 @@ func (d *drain) enqueue(s webhook.Store, events []webhook.NewEvent) {
 	d.clock.RLock()
 	defer d.clock.RUnlock()
 	d.e.enqueueOn(s, d.now, events...)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.producing--
 }
 
 // work claims once and completes what it got. With nothing got and nobody at work it moves time on. It reports false when all is done.
@@ -86,13 +91,20 @@ func (d *drain) work(s webhook.Store) bool {
 		return false
 	}
 	got, now, next := d.claim(s)
-	if got > 0 || next.IsZero() {
+	if got > 0 {
 		return true
 	}
 	d.clock.Lock()
 	defer d.clock.Unlock()
-	if _, after := d.progress(); after == before && d.now.Equal(now) {
-		d.now = next
+	switch waiting, after := d.progress(); {
+	case after != before || !d.now.Equal(now) || d.producing > 0:
+		d.idle = 0
+	case !next.IsZero():
+		d.now, d.idle = next, 0
+	default: // a store may need a few claims to find what is claimable, but not many
+		if d.idle++; d.idle > 100 {
+			d.e.failf("%d deliveries have not ended, but nothing can be claimed any more", waiting)
+		}
 	}
 	return true
 }

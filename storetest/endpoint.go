@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"encoding"
 	"fmt"
 	"maps"
 	"reflect"
@@ -23,7 +22,7 @@ func endpointCases() []Case {
 		{"Endpoint/CreatedAnew", "Replacing one that was deleted creates it anew", needEndpoint, endpointAnew},
 		{"Endpoint/DeletedKeepsDeliveries", "Its deliveries stay; those waiting end as canceled when their turn comes", needStore | needEndpoint, endpointDeliveriesStay},
 		{"Endpoint/ListOrder", "ListEndpoints returns endpoints in ascending order of ID, bytewise", needEndpoint, endpointListOrder},
-		{"Endpoint/ListPages", "pass as After for the next page; \"\": that was all", needEndpoint, endpointListPages},
+		{"Endpoint/ListPages", "pass as After for the next page; \"\": that was all … exclusive ID; \"\": from the start", needEndpoint, endpointListPages},
 		{"Endpoint/ListTenant", "nil: of every tenant", needEndpoint, endpointListTenant},
 		{"Endpoint/ListLimit", "zero: 100", needEndpoint, endpointListLimit},
 	}
@@ -33,20 +32,13 @@ func bareEndpoint(id string) webhook.Endpoint {
 	return webhook.Endpoint{ID: id, URL: "https://" + id + ".example/hooks"}
 }
 
-// secret makes a secret from its text.
-func secret(text string) webhook.Secret {
-	var s webhook.Secret
-	if u, ok := any(&s).(encoding.TextUnmarshaler); ok {
-		u.UnmarshalText([]byte(text))
-	}
-	return s
-}
-
 // richEndpoint is an endpoint in which every field is set.
 func richEndpoint(id string) webhook.Endpoint {
+	current, _ := webhook.IssuedSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+	old, _ := webhook.IssuedSecret("an old secret, ünd 'quoted' \"twice\"")
 	return webhook.Endpoint{
 		ID: id, URL: "https://ü.example:8443/hooks?a=b&c=%20", Tenant: "Zürich 東京 🚚",
-		Secrets:  []webhook.Secret{secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), secret("an old secret, ünd 'quoted' \"twice\"")},
+		Secrets:  []webhook.Secret{current, old},
 		Types:    []string{"order_create", "order.*", "*"},
 		Profile:  "tradegecko",
 		Schedule: webhook.Schedule{Kind: "list", List: []time.Duration{1, time.Second, time.Hour}, First: 3, Cap: 4, Retries: 5, Jitter: 0.1},
@@ -326,6 +318,10 @@ func changesCache(e *env) {
 		}
 		version = res.Version
 	}
+	for i := range writers {
+		e.changeEndpoints(i, 1)
+	}
+	refresh()
 	var writing sync.WaitGroup
 	writing.Add(writers)
 	stop := make(chan struct{})
@@ -366,7 +362,7 @@ func (e *env) changeEndpoints(i, rounds int) {
 	for n := range rounds {
 		for _, id := range []string{fmt.Sprint("a", i), fmt.Sprint("b", i)} {
 			ep := bareEndpoint(id)
-			ep.MaxInFlight = n + 1
+			ep.MaxInFlight = rounds + n
 			e.ok("PutEndpoint", s.PutEndpoint(e.ctx, ep))
 		}
 		if n%4 == 3 {

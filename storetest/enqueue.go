@@ -31,14 +31,14 @@ func nowGoesForward(e *env) {
 
 func enqueueCases() []Case {
 	return []Case{
-		{"Enqueue/Stored", "Enqueue stores events with their deliveries, all or none, durably before it returns", needStore, enqueueStored},
+		{"Enqueue/Stored", "Enqueue stores events with their deliveries, all or none, durably before it returns … written, with its deliveries", needStore, enqueueStored},
 		{"Enqueue/EventRoundTrip", "Claimed is a leased delivery with its event", needStore, enqueueEventRoundTrip},
 		{"Enqueue/Many", "Enqueue stores events with their deliveries, all or none", needStore, enqueueMany},
 		{"Enqueue/Repeat", "An event whose ID is stored already, or stands earlier in the same request, is a Repeat when its Digest is the same … neither stores anything, and neither is an error", needStore, enqueueRepeat},
 		{"Enqueue/RepeatOnOtherHandle", "An event whose ID is stored already", needStore, enqueueRepeatOnOtherHandle},
 		{"Enqueue/RepeatWithinRequest", "or stands earlier in the same request, is a Repeat when its Digest is the same", needStore, enqueueRepeatWithin},
 		{"Enqueue/RepeatOfFinished", "An ID is remembered at least as long as its event is kept", needStore, enqueueRepeatOfFinished},
-		{"Enqueue/Conflict", "and a Conflict when it differs; neither stores anything, and neither is an error", needStore, enqueueConflict},
+		{"Enqueue/Conflict", "and a Conflict when it differs; neither stores anything, and neither is an error … known, other content: nothing written", needStore, enqueueConflict},
 		{"Enqueue/ConflictWithinRequest", "or stands earlier in the same request, is a Repeat when its Digest is the same and a Conflict when it differs", needStore, enqueueConflictWithin},
 		{"Enqueue/StatusesInOrder", "EnqueueResult is the answer of Enqueuer.Enqueue … in request order", needStore, enqueueStatusesInOrder},
 		{"Enqueue/IDsAreBytes", "An event whose ID is stored already", needStore, enqueueIDsAreBytes},

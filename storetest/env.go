@@ -56,16 +56,21 @@ func guard(f func()) (err error) {
 
 // fresh returns an environment with another empty store.
 func (e *env) fresh() *env {
-	reply := make(chan Harness)
+	reply := make(chan Harness, 1)
 	select {
 	case e.opens <- reply:
-		next := newEnv(e.ctx, <-reply)
-		next.opens = e.opens
-		return next
 	case <-e.ctx.Done():
 		e.failf("no time left for another store")
-		return nil
 	}
+	select {
+	case h := <-reply:
+		next := newEnv(e.ctx, h)
+		next.opens = e.opens
+		return next
+	case <-e.ctx.Done(): // open ended the test
+		e.failf("no other store to be had")
+	}
+	return nil
 }
 
 func (e *env) holds() webhook.HoldStore         { return e.h.Store.(webhook.HoldStore) }
@@ -185,6 +190,13 @@ func (e *env) put(now time.Time, events ...webhook.NewEvent) {
 		if st != webhook.Stored {
 			e.failf("Enqueue: event %q: got status %d, want Stored", events[i].Event.ID, st)
 		}
+	}
+}
+
+// queue enqueues deliveries of one ordering key, each by a request of its own.
+func (e *env) queue(endpoint, key string, ids ...string) {
+	for _, id := range ids {
+		e.put(at(0), keyed(endpoint, key, id))
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 func holdCases() []Case {
 	const hold = "Hold keeps the endpoint's deliveries from being claimed by any Claim that begins after Hold returned"
 	return []Case{
-		{"Hold/Claim", "Lanes of an endpoint on hold return nothing", needStore | needHold, holdClaim},
+		{"Hold/Claim", "Lanes of an endpoint on hold return nothing … zero: until Unhold", needStore | needHold, holdClaim},
 		{"Hold/Status", "the endpoint is on hold … when the hold ends by itself; zero: when somebody ends it", needStore | needHold, holdStatus},
 		{"Hold/OtherHandle", hold, needStore | needHold, holdOtherHandle},
 		{"Hold/Until", "until Unhold or req.Until", needStore | needHold, holdUntil},
@@ -20,6 +20,8 @@ func holdCases() []Case {
 		{"Hold/Replaced", "Holding again replaces the hold", needStore | needHold, holdReplaced},
 		{"Hold/LaterSends", "A hold lives on the endpoint: no delivery is touched by it, however many wait", needStore | needHold, holdLaterSends},
 		{"Hold/LanesStay", "Lanes lists the lanes that have waiting or leased deliveries", needStore | needHold, holdLanesStay},
+		{"Hold/List", "ListHolds returns the holds in force at now, in ascending order of EndpointID … HoldStatus is a hold in force", needStore | needHold, holdList},
+		{"Hold/ListLeavesOutKeys", "A hold lives on the endpoint", needStore | needHold, holdListKeys},
 		{"Hold/Ordered", oneOfAKey, needStore | needHold, holdOrdered},
 	}
 }
@@ -123,13 +125,63 @@ func holdLanesStay(e *env) {
 }
 
 func holdOrdered(e *env) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"))
+	e.queue("a", "k", "d1", "d2")
 	c := e.one("d1", at(0), fresh("a"))
 	e.hold("a", time.Time{})
 	e.apply(at(0), ended(c, at(0), webhook.Delivered))
 	e.none("the endpoint is on hold", at(time.Hour), fresh("a"))
 	e.unhold("a")
 	e.one("d2", at(time.Hour), fresh("a"))
+}
+
+// wantHolds lists the holds of the other handle.
+func (e *env) wantHolds(now time.Time, want ...webhook.HoldStatus) {
+	got, err := e.h.Second.(webhook.HoldStore).ListHolds(e.ctx, now)
+	e.ok("ListHolds", err)
+	for i := range got {
+		if i < len(want) && got[i].Until.Equal(want[i].Until) {
+			got[i].Until = want[i].Until // whatever its zone
+		}
+	}
+	if len(got)+len(want) > 0 {
+		e.same("holds", got, want)
+	}
+}
+
+func holdList(e *env) {
+	e.wantHolds(at(0))
+	var want []webhook.HoldStatus
+	for i, ep := range []string{"A", "a", "a-b", "b", "ü"} {
+		st := webhook.HoldStatus{EndpointID: ep, Kind: "disabled", Reason: "410 Gone, »endgültig«"}
+		if i%2 == 0 {
+			st.Until = at(time.Hour)
+		}
+		want = append(want, st)
+	}
+	for _, i := range []int{3, 0, 4, 1, 2} { // none has ever been sent anything
+		w := want[i]
+		req := &webhook.HoldRequest{Now: at(0), EndpointID: w.EndpointID, Kind: w.Kind, Reason: w.Reason, Until: w.Until}
+		if !w.Until.IsZero() {
+			req.Until = w.Until.Add(999)
+		}
+		e.ok("Hold", e.holds().Hold(e.ctx, req))
+	}
+	e.wantHolds(at(0), want...)
+	e.wantHolds(at(time.Hour-time.Microsecond), want...)
+	e.wantHolds(at(time.Hour), want[1], want[3])
+	e.unhold("b")
+	e.hold("a", at(time.Minute))
+	e.wantHolds(at(0), want[0], webhook.HoldStatus{EndpointID: "a", Kind: "paused", Reason: "because of a test", Until: at(time.Minute)}, want[2], want[4])
+}
+
+// holdListKeys has a key on hold, which is not a hold of its endpoint.
+func holdListKeys(e *env) {
+	e.queue("a", "k", "d1")
+	o := ended(e.one("d1", at(0), fresh("a")), at(0), webhook.DeadLetter)
+	o.BehindDeadLetter = webhook.HoldKey
+	e.apply(at(0), o)
+	e.queue("a", "k", "d2")
+	e.wantHolds(at(0))
 }
 
 func rateCases() []Case {
@@ -141,7 +193,7 @@ func rateCases() []Case {
 		{"Rate/Defaults", "Events each Per, with at most Burst at once", needStore, rateDefaults},
 		{"Rate/OnlyReturnedCounts", "and only what is returned is counted against it", needStore, rateOnlyReturned},
 		{"Rate/Until", "set when the rate cut the claim short: when the next is allowed", needStore, rateUntil},
-		{"Rate/EndpointsIndependent", rate, needStore, rateIndependent},
+		{"Rate/EndpointsIndependent", rate + " … zero: no limit", needStore, rateIndependent},
 		{"Rate/Concurrent", rate, needStore, rateConcurrent},
 	}
 }

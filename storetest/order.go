@@ -28,7 +28,7 @@ func orderCases() []Case {
 }
 
 func orderOneAtATime(e *env) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"), keyed("a", "k", "d3"))
+	e.queue("a", "k", "d1", "d2", "d3")
 	for i, id := range []string{"d1", "d2", "d3"} {
 		now := at(time.Duration(i) * time.Second)
 		c := e.one(id, now, fresh("a"))
@@ -41,7 +41,7 @@ func orderOneAtATime(e *env) {
 }
 
 func orderThroughRetry(e *env) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"))
+	e.queue("a", "k", "d1", "d2")
 	c := e.one("d1", at(0), fresh("a"))
 	for i := range 3 {
 		now := at(time.Duration(i) * time.Hour)
@@ -57,7 +57,7 @@ func orderThroughRetry(e *env) {
 }
 
 func orderThroughLeaseEnd(e *env) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"))
+	e.queue("a", "k", "d1", "d2")
 	e.one("d1", at(0), fresh("a"), retry("a"))
 	e.one("d1", at(time.Minute), fresh("a"), retry("a"))
 	c := e.one("d1", at(time.Hour), fresh("a"), retry("a"))
@@ -67,7 +67,7 @@ func orderThroughLeaseEnd(e *env) {
 }
 
 func orderThroughGiveBack(e *env) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"))
+	e.queue("a", "k", "d1", "d2")
 	o := back(e.one("d1", at(0), fresh("a")))
 	o.DueAt = at(time.Minute)
 	e.apply(at(0), o)
@@ -80,7 +80,8 @@ func orderThroughGiveBack(e *env) {
 func orderFirstDueLater(e *env) {
 	first := keyed("a", "k", "d1")
 	first.Deliveries[0].DueAt = at(time.Hour)
-	e.put(at(0), first, keyed("a", "k", "d2"))
+	e.put(at(0), first)
+	e.put(at(0), keyed("a", "k", "d2"))
 	e.none("the first is not due", at(time.Minute), fresh("a"))
 	c := e.one("d1", at(time.Hour), fresh("a"))
 	e.apply(at(time.Hour), ended(c, at(time.Hour), webhook.Delivered))
@@ -90,15 +91,18 @@ func orderFirstDueLater(e *env) {
 func orderSecondDueLater(e *env) {
 	second := keyed("a", "k", "d2")
 	second.Deliveries[0].DueAt = at(time.Hour)
-	e.put(at(0), keyed("a", "k", "d1"), second)
+	e.put(at(0), keyed("a", "k", "d1"))
+	e.put(at(0), second)
 	e.apply(at(0), ended(e.one("d1", at(0), fresh("a")), at(0), webhook.Delivered))
 	e.none("the second is not due", at(time.Minute), fresh("a"))
 	e.one("d2", at(time.Hour), fresh("a"))
 }
 
 func orderKeysIndependent(e *env) {
-	e.put(at(0), keyed("a", "k", "k1"), keyed("a", "k", "k2"), keyed("a", "l", "l1"), keyed("a", "l", "l2"), plain("a", "x"), plain("a", "y"),
-		keyed("b", "k", "b1"), keyed("b", "k", "b2"))
+	e.queue("a", "k", "k1", "k2")
+	e.queue("a", "l", "l1", "l2")
+	e.queue("b", "k", "b1", "b2")
+	e.put(at(0), plain("a", "x"), plain("a", "y"))
 	e.all(at(0), []string{"k1", "l1", "x", "y", "b1"}, fresh("a"), fresh("b"))
 }
 
@@ -116,7 +120,7 @@ func orderEnqueuedBehindLeased(e *env) {
 func orderEveryEnd(e *env) {
 	for _, end := range []webhook.State{webhook.Delivered, webhook.Canceled, webhook.Expired} {
 		ep := string(end)
-		e.put(at(0), keyed(ep, "k", ep+"1"), keyed(ep, "k", ep+"2"))
+		e.queue(ep, "k", ep+"1", ep+"2")
 		c := e.one(ep+"1", at(0), fresh(ep))
 		e.none("the first is under way", at(0), fresh(ep))
 		e.apply(at(0), ended(c, at(0), end))
@@ -125,7 +129,7 @@ func orderEveryEnd(e *env) {
 }
 
 func orderStale(e *env) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"))
+	e.queue("a", "k", "d1", "d2")
 	first := e.one("d1", at(0), fresh("a"))
 	e.one("d1", at(time.Minute), fresh("a"), retry("a"))
 	e.stale(at(time.Minute), ended(first, at(time.Minute), webhook.Delivered))
@@ -133,23 +137,19 @@ func orderStale(e *env) {
 }
 
 func orderLongKey(e *env) {
-	var events []webhook.NewEvent
 	var want []string
 	for i := range 25 {
-		id := fmt.Sprintf("d%02d", i)
-		events, want = append(events, keyed("a", "k", id)), append(want, id)
+		want = append(want, fmt.Sprintf("d%02d", i))
 	}
-	e.put(at(0), events...)
+	e.queue("a", "k", want...)
 	e.wantKey(at(0), "a", "k", want...)
 }
 
 func orderManyKeys(e *env) {
 	const keys, each = 10, 3
-	var events []webhook.NewEvent
 	for i := range keys * each {
-		events = append(events, keyed("a", fmt.Sprint("k", i%keys), fmt.Sprintf("d%02d", i)))
+		e.queue("a", fmt.Sprint("k", i%keys), fmt.Sprintf("d%02d", i))
 	}
-	e.put(at(0), events...)
 	for round := range each {
 		var want []string
 		for i := range keys {
@@ -182,7 +182,7 @@ func deadLetterCases() []Case {
 
 // deadLetter has the first of a key become a dead letter and wants to claim what is left.
 func (e *env) deadLetter(policy webhook.OrderPolicy, want []string) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"), keyed("a", "k", "d3"))
+	e.queue("a", "k", "d1", "d2", "d3")
 	o := ended(e.one("d1", at(0), fresh("a")), at(0), webhook.DeadLetter)
 	o.BehindDeadLetter = policy
 	e.none("the first is under way", at(0), fresh("a"))
@@ -202,7 +202,8 @@ func deadLetterBlocksLater(e *env) {
 }
 
 func deadLetterOtherKeys(e *env) {
-	e.put(at(0), keyed("a", "k", "k1"), keyed("a", "k", "k2"), keyed("b", "k", "b1"), keyed("b", "k", "b2"))
+	e.queue("a", "k", "k1", "k2")
+	e.queue("b", "k", "b1", "b2")
 	o := ended(e.one("k1", at(0), fresh("a")), at(0), webhook.DeadLetter)
 	e.apply(at(0), o)
 	e.put(at(0), keyed("a", "l", "l1"), plain("a", "x"))
@@ -226,7 +227,7 @@ func (e *env) release(endpoint, key string, want bool) {
 }
 
 func (e *env) releaseKey(policy webhook.OrderPolicy) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"), keyed("a", "k", "d3"))
+	e.queue("a", "k", "d1", "d2", "d3")
 	o := ended(e.one("d1", at(0), fresh("a")), at(0), webhook.DeadLetter)
 	o.BehindDeadLetter = policy
 	e.apply(at(0), o)
@@ -255,7 +256,7 @@ func releaseEmptyKey(e *env) {
 
 func releaseNothing(e *env) {
 	e.release("a", "k", false)
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"), keyed("a", "k", "d3"))
+	e.queue("a", "k", "d1", "d2", "d3")
 	e.release("a", "k", false)
 	o := ended(e.one("d1", at(0), fresh("a")), at(0), webhook.DeadLetter)
 	o.BehindDeadLetter = webhook.SkipDeadLetter

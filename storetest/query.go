@@ -155,7 +155,8 @@ func queryHeldUntil(e *env) {
 }
 
 func queryHoldKey(e *env) {
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"), keyed("a", "k", "d3"), keyed("a", "l", "d4"), plain("a", "d5"))
+	e.queue("a", "k", "d1", "d2", "d3")
+	e.put(at(0), keyed("a", "l", "d4"), plain("a", "d5"))
 	var outcome webhook.Outcome
 	for _, c := range e.all(at(0), []string{"d1", "d4", "d5"}, fresh("a")) {
 		if c.Delivery.ID == "d1" {
@@ -186,7 +187,7 @@ func listCases() []Case {
 	const list = "ListDeliveries returns deliveries in ascending order of ID"
 	return []Case{
 		{"List/Order", list, needStore | needQuery, listOrder},
-		{"List/Pages", "pass as After for the next page; \"\": that was all", needStore | needQuery, listPages},
+		{"List/Pages", "pass as After for the next page; \"\": that was all … exclusive ID", needStore | needQuery, listPages},
 		{"List/Limit", "zero: 100", needStore | needQuery, listLimit},
 		{"List/ByEvent", "Empty fields do not filter", needStore | needQuery, listByEvent},
 		{"List/ByEndpoint", "Empty fields do not filter", needStore | needQuery, listByEndpoint},
@@ -287,7 +288,7 @@ func listTogether(e *env) {
 func pruneCases() []Case {
 	const prune = "Prune removes at most req.Limit of each kind and reports how many"
 	return []Case{
-		{"Prune/Limit", prune, needDedupe | needPrune, pruneLimit},
+		{"Prune/Limit", prune + " … Call it again until it removes fewer", needDedupe | needPrune, pruneLimit},
 		{"Prune/OnlyExpired", "forget idempotency keys that have expired", needDedupe | needPrune, pruneOnlyExpired},
 		{"Prune/OnlyWhenAsked", "forget idempotency keys that have expired", needDedupe | needPrune, pruneAsked},
 		{"Prune/TokenGrows", "after the hold's end it can be taken anew under a greater token", needDedupe | needPrune, pruneTokenGrows},

@@ -112,9 +112,11 @@ func retainEndpoint(e *env) {
 		spoil("GetEndpoint", got)
 		list, err := e.endpoints().ListEndpoints(e.ctx, &webhook.ListEndpointsRequest{})
 		e.ok("ListEndpoints", err)
+		e.same("endpoints listed", len(list.Endpoints), 1)
 		spoil("ListEndpoints", list.Endpoints[0])
 		changes, err := e.endpoints().EndpointChanges(e.ctx, 0)
 		e.ok("EndpointChanges", err)
+		e.same("endpoints changed", len(changes.Put), 1)
 		spoil("EndpointChanges", changes.Put[0])
 	}
 }
@@ -176,13 +178,16 @@ func cancelledStore(e *env) {
 
 func cancelledHold(e *env) {
 	ctx := e.cancelled()
-	e.put(at(0), keyed("a", "k", "d1"), keyed("a", "k", "d2"), plain("b", "d3"))
+	e.queue("a", "k", "d1", "d2")
+	e.put(at(0), plain("b", "d3"))
 	e.wantErr("Hold", e.holds().Hold(ctx, &webhook.HoldRequest{Now: at(0), EndpointID: "a", Kind: "paused"}), context.Canceled)
 	e.apply(at(0), ended(e.one("d1", at(0), fresh("a")), at(0), webhook.DeadLetter))
 	_, err := e.holds().ReleaseKey(ctx, &webhook.ReleaseKeyRequest{Now: at(0), EndpointID: "a", OrderingKey: "k"})
 	e.wantErr("ReleaseKey", err, context.Canceled)
 	e.none("the key is blocked", at(0), fresh("a"))
 	e.hold("b", time.Time{})
+	_, err = e.holds().ListHolds(ctx, at(0))
+	e.wantErr("ListHolds", err, context.Canceled)
 	e.wantErr("Unhold", e.holds().Unhold(ctx, "b"), context.Canceled)
 	e.none("the endpoint is on hold", at(0), fresh("b"))
 }

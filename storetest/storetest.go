@@ -99,7 +99,7 @@ func Cases() []Case {
 	return slices.Concat(nowCases(), enqueueCases(), enqueueKeyCases(), leasedCases(), lanesCases(), claimCases(), claimBoundCases(), leaseCases(),
 		orderCases(), deadLetterCases(), extendCases(), completeCases(), attemptCases(), holdCases(), rateCases(), retainCases(),
 		contextCases(), txCases(), endpointCases(), changeCases(), dedupeCases(), finishCases(), queryCases(), listCases(),
-		pruneCases(), concurrentCases(), randomCases())
+		pruneCases(), concurrentCases(), randomCases(shrinkRuns))
 }
 
 // Check runs the case without package testing and returns what is wrong, or an error that wraps [ErrSkipped].

@@ -80,25 +80,30 @@ func run(ctx context.Context, file string) (ok bool, err error) {
 		return false, err
 	}
 
-	fmt.Printf("\n2. The first request comes again, byte for byte: a duplicate.\n\n")
-	duplicate, err := post(rcv.url, bodies[0], secret)
+	duplicate, forged, err := intrude(rcv.url, bodies[0], secret)
 	if err != nil {
 		return false, err
 	}
-	fmt.Printf("   duplicate   answered %d from memory: %v, handler not run\n", duplicate.status, duplicate.replayed)
-
-	fmt.Printf("\n3. A stranger sends an order without knowing the secret.\n\n")
-	wrong := webhook.GenerateSecret()
-	forged, err := post(rcv.url, bodies[0], wrong)
-	if err != nil {
-		return false, err
-	}
-	fmt.Printf("   forgery     refused with %d\n", forged.status)
-
 	if err := shop.close(); err != nil {
 		return false, err
 	}
 	return summary(ctx, shop, rcv, ids, duplicate, forged)
+}
+
+// intrude sends what a network or a stranger may: the same request again, and a forged one.
+func intrude(url string, body []byte, secret webhook.Secret) (duplicate, forged answer, err error) {
+	fmt.Printf("\n2. The first request comes again: a duplicate.\n\n")
+	if duplicate, err = post(url, body, secret); err != nil {
+		return duplicate, forged, err
+	}
+	fmt.Printf("   duplicate     answered %d from memory: %v; the handler did not run\n", duplicate.status, duplicate.replayed)
+
+	fmt.Printf("\n3. A stranger sends an order without knowing the secret.\n\n")
+	if forged, err = post(url, body, webhook.GenerateSecret()); err != nil {
+		return duplicate, forged, err
+	}
+	fmt.Printf("   forgery       refused with %d\n", forged.status)
+	return duplicate, forged, nil
 }
 
 func readEvents(file string) ([]json.RawMessage, error) {

@@ -206,7 +206,7 @@ func (b *bench) faultsPostgres(t *testing.T, st statement, most int) (faults []s
 }
 
 // claimLanes claims and checks how many come.
-func (b *bench) claimLanes(t *testing.T, limit, want int, lanes []webhook.LaneClaim) {
+func (b *bench) claimLanes(t *testing.T, limit, want int, lanes []webhook.LaneClaim) []webhook.Claimed {
 	t.Helper()
 	res, err := b.s.Claim(t.Context(), &webhook.ClaimRequest{Now: at(0), Owner: "bench", Limit: limit, Lanes: lanes})
 	if err != nil {
@@ -215,6 +215,7 @@ func (b *bench) claimLanes(t *testing.T, limit, want int, lanes []webhook.LaneCl
 	if len(res.Deliveries) != want {
 		t.Errorf("claimed %d, want %d", len(res.Deliveries), want)
 	}
+	return res.Deliveries
 }
 
 // TestClaimsReadNoBacklog looks at plans and at rows read, not at times.
@@ -252,5 +253,99 @@ func TestClaimsReadNoBacklog(t *testing.T) {
 		})
 		b.try(t, "claim of hot alone", most, func() { b.claimLanes(t, 100, 100, []webhook.LaneClaim{lane("hot", webhook.Fresh, 100)}) })
 		b.try(t, "claim of lanes with nothing due", 8*len(future)+50, func() { b.claimLanes(t, 100, 0, future) })
+		half := lane("hot", webhook.Fresh, 100)
+		half.From = at(-2*time.Hour + time.Duration(b.hot()/2)*time.Microsecond)
+		var claimed []webhook.Claimed
+		b.try(t, "claim of hot from its middle", most, func() { claimed = b.claimLanes(t, 100, 100, []webhook.LaneClaim{half}) })
+
+		b.try(t, "extension of 50", 50*10, func() {
+			var refs []webhook.LeaseRef
+			for _, c := range claimed[:50] {
+				refs = append(refs, webhook.LeaseRef{EndpointID: "hot", DeliveryID: c.Delivery.ID, Token: c.Token, Until: at(time.Hour)})
+			}
+			if _, err := b.s.Extend(t.Context(), &webhook.ExtendRequest{Now: at(0), Leases: refs}); err != nil {
+				t.Error(err)
+			}
+		})
+		b.try(t, "completion of 100", 100*20, func() { b.completeAll(t, claimed) })
+	})
+}
+
+// completeAll ends half as delivered and retries half.
+func (b *bench) completeAll(t *testing.T, claimed []webhook.Claimed) {
+	t.Helper()
+	req := &webhook.CompleteRequest{Now: at(0)}
+	for i, c := range claimed {
+		out := webhook.Outcome{EndpointID: c.Delivery.EndpointID, DeliveryID: c.Delivery.ID, Token: c.Token, Next: webhook.Delivered,
+			Attempt: &webhook.Attempt{DeliveryID: c.Delivery.ID, Number: 1, Token: c.Token, StartedAt: at(0), Status: 200}}
+		if i%2 == 1 {
+			out.Next, out.DueAt, out.Attempt.Status = webhook.RetryScheduled, at(time.Minute), 503
+		}
+		req.Outcomes = append(req.Outcomes, out)
+	}
+	res, err := b.s.Complete(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, status := range res.Outcomes {
+		if status != webhook.Applied {
+			t.Fatalf("outcome %d: status %d", i, status)
+		}
+	}
+}
+
+// TestOrderedBacklogIsNotWalked lets 3,000 deliveries of one ordering key wait. Each claim may look at a few times its limit,
+// each of the waiting ones is looked at a few times in all, and the endpoint's unordered ones are not kept from going.
+func TestOrderedBacklogIsNotWalked(t *testing.T) {
+	const keyed, limit = 3000, 10
+	variants := []variant{planVariants[1], planVariants[2], planVariants[3]}
+	each(t, variants, func(t *testing.T, v variant) {
+		d := v.database(t)
+		dsn := d.DSN
+		for _, p := range v.params {
+			dsn = WithParam(dsn, p)
+		}
+		db, rec := record(t, v.driver, dsn)
+		s, err := sqlstore.New(db, v.dialect, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		migrate(t, s)
+		b := &bench{meter{v, db}, scale{}, s, rec}
+		var events []webhook.NewEvent
+		for i := range keyed {
+			events = append(events, newEvent(fmt.Sprintf("k%05d", i), "ep", "key"))
+		}
+		for i := range 20 {
+			events = append(events, newEvent(fmt.Sprintf("u%05d", i), "ep", ""))
+		}
+		for part := range slices.Chunk(events, 500) {
+			enqueue(t.Context(), t, s, part...)
+		}
+		total, got := 0, map[string]bool{}
+		for i := 0; i < 500 && len(got) < 21; i++ {
+			rows := b.measure(t, func() {
+				res, err := s.Claim(t.Context(), &webhook.ClaimRequest{Now: at(0), Owner: "test", Limit: limit,
+					Lanes: []webhook.LaneClaim{lane("ep", webhook.Fresh, limit)}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, c := range res.Deliveries {
+					got[c.Delivery.ID] = true
+				}
+			})
+			// PostgreSQL walks what was parked until it has marked those index entries dead, which it does every few claims.
+			if most := 4 * limit * 40; rows > most {
+				t.Errorf("claim %d: %d rows read, want at most %d", i, rows, most)
+			}
+			total += rows
+		}
+		t.Logf("%d rows read in all, to get %d past %d parked ones", total, len(got), keyed-1)
+		if len(got) != 21 || !got["k00000"] {
+			t.Errorf("claimed %d, want the first of the key and the 20 unordered ones", len(got))
+		}
+		if most := keyed * 25; total > most { // a walk of the backlog by each claim is 75 times
+			t.Errorf("%d rows read in all, want at most %d", total, most)
+		}
 	})
 }

@@ -100,7 +100,7 @@ func (s *Server) preparePostgres(o Options) error {
 		"-c", "listen_addresses=", "-c", "unix_socket_directories=" + dir,
 		"-c", "max_connections=200", "-c", "shared_buffers=256MB", "-c", "max_wal_size=2GB"}
 	if !o.Durable {
-		s.proc.args = append(s.proc.args, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+		s.proc.args = append(s.proc.args, "-c", "fsync=off", "-c", "full_page_writes=off")
 	}
 	s.admin = "host=" + dir + " user=postgres dbname=postgres sslmode=disable"
 	return nil

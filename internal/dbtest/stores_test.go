@@ -48,12 +48,19 @@ func (v variant) database(t testing.TB) DB {
 	return SQLite(t)
 }
 
-// handle opens a Store of its own on the database.
-func (v variant) handle(t testing.TB, d DB) (*sqlstore.Store, *sql.DB) {
+// pool opens a pool of connections of its own on the database.
+func (v variant) pool(t testing.TB, d DB) *sql.DB {
 	t.Helper()
 	db := d.OpenWith(t, v.driver, v.params...)
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(16)
+	return db
+}
+
+// handle opens a Store of its own on the database.
+func (v variant) handle(t testing.TB, d DB) (*sqlstore.Store, *sql.DB) {
+	t.Helper()
+	db := v.pool(t, d)
 	s, err := sqlstore.New(db, v.dialect, nil)
 	if err != nil {
 		t.Fatal(err)

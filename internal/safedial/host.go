@@ -82,9 +82,7 @@ func fold(host string) (string, bool) {
 		case 'A' <= r && r <= 'Z':
 			r += 'a' - 'A'
 		case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '.', r == '-', r == '_':
-		case r < utf8.RuneSelf, unicode.IsNumber(r): // ① and ١ turn into ASCII digits on the way to the resolver
-			return "", false
-		case !unicode.IsLetter(r) && !unicode.IsMark(r):
+		case r < utf8.RuneSelf, !unicode.IsLetter(r) && !unicode.IsMark(r): // ① and ١ would turn into ASCII digits on the way to the resolver
 			return "", false
 		}
 		b.WriteRune(r)

@@ -32,7 +32,7 @@ CREATE TABLE {prefix}delivery (
 	attempts     integer NOT NULL,
 	created_at   bigint NOT NULL,
 	finished_at  bigint
-) WITH (fillfactor = 85);
+) WITH (fillfactor = 50);
 CREATE INDEX {name}delivery_event ON {prefix}delivery (event_id);
 CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
 
@@ -52,7 +52,7 @@ CREATE TABLE {prefix}queue (
 	owner       text COLLATE "C",
 	order_key   text COLLATE "C",
 	reason      text
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
 	autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX {name}queue_due ON {prefix}queue (endpoint_id, class, due_at);
 CREATE UNIQUE INDEX {name}queue_order ON {prefix}queue (endpoint_id, order_key, seq) WHERE order_key IS NOT NULL;
@@ -127,5 +127,5 @@ CREATE TABLE {prefix}dedupe (
 	body       bytea,
 	done_at    bigint,
 	PRIMARY KEY (scope, dkey)
-) WITH (fillfactor = 85);
+) WITH (fillfactor = 50);
 CREATE INDEX {name}dedupe_expires ON {prefix}dedupe (expires_at);
