@@ -20,6 +20,11 @@ test: ## every test of every module; at the end what was skipped, and how to get
 	@[ -n "$(RACE)" ] || echo "no C compiler: testing without the race detector"
 	go run ./internal/gotest $(RACE) work
 
+# TestCrash alone does it once at each point, in `make test`.
+crash: ## kill -9 under load: WEBHOOK_CRASH times (100) at each named point, then at any moment for WEBHOOK_CRASH_TIME (5m)
+	cd internal/dbtest && WEBHOOK_CRASH=$${WEBHOOK_CRASH:-100} WEBHOOK_CRASH_TIME=$${WEBHOOK_CRASH_TIME:-5m} \
+		go test -v -count=1 -timeout 6h -run '^TestCrash|^TestDatabaseRestart$$' .
+
 check: fmt vet staticcheck tidy house alone ## all that CI checks, but for the tests with the race detector
 
 fmt: ## formatting; prints what gofmt would change

@@ -35,7 +35,7 @@ const (
 const (
 	breakAck   = "acknowledges before the commit"
 	breakLease = "leases never end"
-	breakClaim = "claims without a lease"
+	breakClaim = "sometimes claims for a moment only"
 	breakFence = "completes whatever the token"
 )
 
@@ -115,11 +115,11 @@ func (s *crashStore) spoil(req *webhook.EnqueueRequest) (leased bool) {
 
 func (s *crashStore) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.ClaimResult, error) {
 	for i := range req.Lanes {
-		switch s.fault {
-		case breakLease:
+		switch {
+		case s.fault == breakLease:
 			req.Lanes[i].Lease = time.Hour
-		case breakClaim:
-			req.Lanes[i].Lease = time.Millisecond
+		case s.fault == breakClaim && rand.IntN(20) == 0:
+			req.Lanes[i].Lease = 50 * time.Millisecond
 		}
 	}
 	res, err := s.Store.Claim(ctx, req)
