@@ -10,7 +10,7 @@ FUZZTIME ?= 10m
 # Every module, whether go.work ties it in or not; testdata and hidden folders are not ours to build.
 MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path '*/.*/*' | sed 's|/go.mod$$||' | sort)
 
-.PHONY: help test check fmt vet staticcheck tidy house alone scale bench fuzz deps
+.PHONY: help test crash check fmt vet staticcheck tidy house alone scale bench fuzz deps
 .DEFAULT_GOAL := help
 
 help: ## this list

@@ -21,7 +21,8 @@ const (
 	crashMargin    = time.Second
 	crashLease     = crashTimeout + crashMargin
 	crashPoll      = 200 * time.Millisecond
-	crashSlack     = 15 * time.Second // for a busy machine: starting a process, draining the backlog
+	crashSlack     = 15 * time.Second      // for a busy machine: starting a process, draining the backlog
+	crashEach      = 10 * time.Millisecond // for each delivery that is unfinished or to be sent
 	crashEndpoints = 2
 	crashEvents    = 400
 )
@@ -98,7 +99,7 @@ func TestCrashAnywhere(t *testing.T) {
 func (c *crash) killAnywhere(t *testing.T, prefix string, end time.Time) {
 	t.Helper()
 	var sum *wreck
-	leases, kills := 0, 0
+	kills := 0
 	for ; kills < 20 && (kills == 0 || time.Now().Before(end)); kills++ {
 		cfg := c.cfg
 		cfg.Name, cfg.Prefix, cfg.Events = "killed", fmt.Sprintf("%s-%d", prefix, kills), crashEvents
@@ -111,9 +112,9 @@ func (c *crash) killAnywhere(t *testing.T, prefix string, end time.Time) {
 		if len(w.faults) > 0 {
 			t.Fatalf("kill %d of %s: %d faults:\n%s", kills, prefix, len(w.faults), head(w.faults))
 		}
-		leases += len(w.leased)
 		if sum != nil {
 			w.acked, w.open = append(sum.acked, w.acked...), append(sum.open, w.open...)
+			maps.Copy(w.leased, sum.leased)
 		}
 		sum = w
 	}
@@ -122,7 +123,7 @@ func (c *crash) killAnywhere(t *testing.T, prefix string, end time.Time) {
 		t.Fatalf("%s: %d faults:\n%s", prefix, len(faults), head(faults))
 	}
 	t.Logf("%s: %d kills at any moment: %d acknowledged, in flight %d requests and %d leases, %d repeated, the last taken over after %v",
-		c.name, kills, len(sum.acked), total(sum.lost), leases, healed.repeated, healed.takeover.Round(10*time.Millisecond))
+		c.name, kills, len(sum.acked), total(sum.lost), len(sum.leased), healed.repeated, healed.takeover.Round(10*time.Millisecond))
 }
 
 func head(faults []string) string { return strings.Join(faults[:min(10, len(faults))], "\n") }
@@ -296,7 +297,8 @@ func (c *crash) heal(t *testing.T, w *wreck) (*outcome, []string) {
 		healer.tell("send " + id)
 	}
 	o := &outcome{}
-	limit := crashLease + crashPoll + crashSlack
+	unfinished, _ := c.queued(t, nil)
+	limit := crashLease + crashPoll + crashSlack + time.Duration(unfinished+len(w.open)*crashEndpoints)*crashEach
 	for left, some := -1, 0; left != 0; time.Sleep(20 * time.Millisecond) {
 		if left, some = c.queued(t, w.leased); some == 0 && o.takeover == 0 {
 			o.takeover = time.Since(w.killed)
