@@ -40,6 +40,10 @@ var _ webhook.Enqueuer = (*Tx)(nil)
 // Leases are refused with [webhook.ErrLeaseInTx].
 func (s *Store) Tx(tx *sql.Tx) *Tx { return &Tx{store: s, tx: tx} }
 
+// Now is [Store.Now], asked within the transaction: a dispatcher that has not read the clock yet must not wait for a second
+// connection, which a pool of one does not have.
+func (t *Tx) Now(ctx context.Context) (time.Time, error) { return t.store.now(ctx, t.tx) }
+
 // Retries of what the database asks to retry. A deadlock or a serialization failure passes at once or not at all; a busy SQLite file is
 // only as patient as its driver was told to be, which may be not at all, while another process holds the write lock.
 const (
