@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -83,8 +84,10 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, tim
 	}
 	if rt.target.timeout > leaseMost {
 		keep, stop := context.WithCancel(ctx)
+		var keeper sync.WaitGroup
+		keeper.Go(func() { d.keepLease(keep, rt, it) })
+		defer keeper.Wait()
 		defer stop()
-		go d.keepLease(keep, rt, it)
 	}
 	traced := ctx
 	var prepare func(context.Context, http.Header) context.Context
@@ -112,7 +115,7 @@ func (d *Dispatcher) keepLease(ctx context.Context, rt *route, it *item) {
 		now := d.clock.estimate()
 		ref.Until = now.Add(rt.lease)
 		res, err := d.store.Extend(ctx, &ExtendRequest{Now: now, Leases: []LeaseRef{ref}})
-		if err == nil && res.Leases[0] != Applied {
+		if err == nil && res != nil && len(res.Leases) == 1 && res.Leases[0] != Applied {
 			return // taken over; the outcome will be stale
 		}
 	}

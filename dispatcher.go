@@ -190,14 +190,13 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 
 	d.lanes.start()
 	var feeders, senders, recorder sync.WaitGroup
-	feeders.Go(func() { d.feed.run(ctx, attempts) })
+	feeders.Go(func() { d.feed.run(ctx, attempts, records) })
 	feeders.Go(func() { d.maintain(ctx) })
 	for range d.opts.Senders {
 		senders.Go(func() { d.sendAll(attempts, records) })
 	}
 	end := make(chan struct{})
-	unrecorded := 0
-	recorder.Go(func() { unrecorded = d.completer.run(records, end) })
+	recorder.Go(func() { d.completer.run(records, end) })
 
 	<-ctx.Done()
 	grace := time.AfterFunc(d.opts.Grace, cutOff)
@@ -213,8 +212,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	close(end)
 	recorder.Wait()
 	d.client.closeIdle()
-	if unrecorded > 0 {
-		return fmt.Errorf("webhook: run: ended with %d outcomes not recorded; those deliveries will be sent again", unrecorded)
+	if n := d.completer.abandon(); n > 0 {
+		return fmt.Errorf("webhook: run: ended with %d outcomes not recorded; those deliveries will be sent again", n)
 	}
 	return nil
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 )
 
-// What a store may lack.
+// What a store may lack, or do wrong.
 var (
 	errNoEndpoints = errors.New("the store keeps no endpoints; give them in DispatcherOptions.Endpoints")
 	errNoHolds     = errors.New("the store keeps no holds")
+
+	errMalformedAnswer = errors.New("the store's answer does not fit the request")
 )
 
 // PutEndpoint creates or replaces an endpoint in the store, after checking it: this is the door that refuses unknown profiles,

@@ -101,6 +101,9 @@ type changesReader interface {
 // within reads changes through a caller's transaction. They are not kept: the transaction may see what is not committed.
 func (r *routes) within(ctx context.Context, t *routeTable, tx changesReader) (*routeTable, error) {
 	changes, err := tx.EndpointChanges(ctx, t.version)
+	if err == nil && changes == nil {
+		err = errMalformedAnswer
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +142,10 @@ func (r *routes) refresh(ctx context.Context, old *routeTable) (*routeTable, err
 func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChanges, holds []HoldStatus, err error) {
 	changes = &EndpointChanges{Version: version}
 	if r.store != nil {
-		if changes, err = r.store.EndpointChanges(ctx, version); err != nil {
+		if changes, err = r.store.EndpointChanges(ctx, version); err == nil && changes == nil {
+			err = errMalformedAnswer
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 	}
