@@ -57,10 +57,12 @@ func (d *Dispatcher) sendAll(attempts, records context.Context) {
 
 // deliver makes an attempt, if it may be made, and says what became of it.
 func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Duration) {
-	rt, err := d.routes.resolve(ctx, it.Delivery.EndpointID)
+	rt, deleted, err := d.routes.resolve(ctx, it.Delivery.EndpointID)
 	switch {
 	case err != nil:
 		return d.returned(it, time.Second, "its endpoint could not be read"), 0
+	case rt == nil && !deleted && d.clock.estimate().Sub(it.Delivery.CreatedAt) < unknownMost:
+		return d.returned(it, time.Minute, "its endpoint is not known to the process that claimed it"), 0
 	case rt == nil:
 		return d.outcome(it, Canceled, "its endpoint does not exist"), 0
 	case rt.err != nil:
@@ -74,6 +76,10 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 	}
 	return d.try(ctx, rt, it)
 }
+
+// unknownMost is how old a delivery gets before it is canceled because its endpoint is unknown. The endpoint may be one in
+// code, and this process run older code than the sender, as in a rolling deploy.
+const unknownMost = time.Hour
 
 // try makes one attempt, keeping its lease alive where the time limit is long. An attempt that the end of Run cut off
 // does not count.

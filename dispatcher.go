@@ -17,7 +17,9 @@ import (
 
 // DispatcherOptions configure a [Dispatcher]. The zero value is right for most services.
 type DispatcherOptions struct {
-	// Endpoints given in code, besides those in the store. Where both have an ID, the one given here counts.
+	// Endpoints given in code, besides those in the store. Where both have an ID, the one given here counts. Processes that
+	// run on one store should be given the same ones: what a process claims for an endpoint that it does not
+	// know it gives back for a minute, and cancels when it is an hour old.
 	Endpoints []Endpoint
 
 	// Profiles that endpoints may name. The first is the default one; none means [DefaultProfile] alone. Package profile's

@@ -130,7 +130,9 @@ func optionError(field, reason string) error {
 }
 
 // Now is the database server's clock, on SQLite this process's.
-func (s *Store) Now(ctx context.Context) (time.Time, error) {
+func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.clock(ctx, s.db) }
+
+func (s *Store) clock(ctx context.Context, q querier) (time.Time, error) {
 	if s.dialect == SQLite {
 		if err := ctx.Err(); err != nil {
 			return time.Time{}, fmt.Errorf("webhook: sqlstore: now: %w", err)
@@ -138,7 +140,7 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) {
 		return floor(time.Now()), nil
 	}
 	var us int64
-	if err := s.db.QueryRowContext(ctx, s.sql.now).Scan(&us); err != nil {
+	if err := q.QueryRowContext(ctx, s.sql.now).Scan(&us); err != nil {
 		return time.Time{}, fmt.Errorf("webhook: sqlstore: now: %w", err)
 	}
 	return fromMicros(us), nil

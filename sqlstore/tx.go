@@ -39,6 +39,10 @@ var _ webhook.Enqueuer = (*Tx)(nil)
 // Leases are refused with [webhook.ErrLeaseInTx].
 func (s *Store) Tx(tx *sql.Tx) *Tx { return &Tx{store: s, tx: tx} }
 
+// Now is [Store.Now], read within the transaction: asking the store would take a second connection, for which a pool of one
+// would wait until the transaction ends.
+func (t *Tx) Now(ctx context.Context) (time.Time, error) { return t.store.clock(ctx, t.tx) }
+
 // Retries of what the database asks to retry. A deadlock or a serialization failure passes at once or not at all; a busy SQLite file is
 // only as patient as its driver was told to be, which may be not at all, while another process holds the write lock.
 const (
