@@ -58,7 +58,8 @@ type endpointLanes struct {
 	retry    fifo[*item]
 	turns    int  // items taken, to give retries their turn
 	inReady  bool // stands in lanes.ready
-	wanted   bool // the feed knows of due deliveries in the store, or is claiming some
+	wanted   bool // the feed is to be kicked when there is room
+	backlog  bool // the feed knows of due deliveries in the store, or is claiming some
 	average  time.Duration
 }
 
@@ -95,7 +96,7 @@ func (l *lanes) reserve(id string, cap int) bool {
 		return false
 	}
 	e := l.get(id, cap)
-	if e.wanted || e.inFlight+e.reserved+e.waiting() >= e.cap {
+	if e.backlog || e.inFlight+e.reserved+e.waiting() >= e.cap {
 		l.tidy(e)
 		return false // what waits in the store comes first, above all retries
 	}
@@ -213,16 +214,17 @@ func (l *lanes) done(it *item, took time.Duration) {
 	l.tidy(e)
 }
 
-// refill wakes the feed when a lane that it wants to fill has run low. The feed then calls room.
+// refill wakes the feed, once, when a lane that it wants to fill has run low.
 func (l *lanes) refill(e *endpointLanes) {
 	if e.wanted && e.waiting() <= e.prefetch()/2 && e.room() > 0 {
+		e.wanted = false
 		l.kick()
 	}
 }
 
 // tidy forgets an endpoint that has nothing in memory. Its average goes too: it is learned anew.
 func (l *lanes) tidy(e *endpointLanes) {
-	if e.inFlight == 0 && e.reserved == 0 && e.waiting() == 0 && !e.inReady && !e.wanted && len(l.byID) > 1024 {
+	if e.inFlight == 0 && e.reserved == 0 && e.waiting() == 0 && !e.inReady && !e.wanted && !e.backlog && len(l.byID) > 1024 {
 		delete(l.byID, e.id)
 	}
 }
@@ -233,8 +235,9 @@ func (l *lanes) room(id string, cap int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.get(id, cap)
-	e.wanted = true
-	return max(e.room(), 0)
+	n := e.room()
+	e.wanted, e.backlog = n <= 0, true
+	return max(n, 0)
 }
 
 // settleClaim ends what room began: nothing more is due in the store, or more is, and the feed is kicked when the endpoint runs low.
@@ -242,7 +245,7 @@ func (l *lanes) settleClaim(id string, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e := l.byID[id]; e != nil {
-		e.wanted = more
+		e.wanted, e.backlog = e.wanted || more, more
 		l.refill(e)
 		l.tidy(e)
 	}
@@ -273,7 +276,7 @@ func (l *lanes) stop() []*item {
 		for e.waiting() > 0 {
 			left = append(left, e.take())
 		}
-		e.inReady, e.wanted = false, false
+		e.inReady, e.wanted, e.backlog = false, false, false
 	}
 	l.queued, l.bytes = 0, 0
 	l.ready = fifo[*endpointLanes]{}
