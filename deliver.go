@@ -87,10 +87,14 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, tim
 		go d.keepLease(keep, rt, it)
 	}
 	traced := ctx
-	res := d.client.attempt(ctx, rt.target, &it.Event, func(ctx context.Context, header http.Header) context.Context {
-		traced = d.traceAttemptStart(ctx, it, a.Number, header)
-		return traced
-	})
+	var prepare func(context.Context, http.Header) context.Context
+	if d.opts.Trace.AttemptStart != nil { // else the attempt is spared a second look at its headers
+		prepare = func(ctx context.Context, header http.Header) context.Context {
+			traced = d.traceAttemptStart(ctx, it, a.Number, header)
+			return traced
+		}
+	}
+	res := d.client.attempt(ctx, rt.target, &it.Event, prepare)
 	a.Duration = res.Duration
 	a.Status, a.Error, a.Detail, a.Response = res.Status, res.Kind, res.Detail, res.Response
 	if a.Error == NetErrorCanceled && ctx.Err() != nil {

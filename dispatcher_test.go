@@ -179,6 +179,7 @@ func TestRetriesFollowTheScheduleToTheDeadLetter(t *testing.T) {
 		if d.State != webhook.DeadLetter || d.Attempts != 6 || d.Reason != "gave up after 6 attempts: answered 503" {
 			t.Errorf("delivery is %+v", d)
 		}
+		r.stop() // orders the hook's writes before the reads below
 		if len(dead) != 1 || dead[0].Event.ID != id {
 			t.Errorf("DeadLetter hook got %+v", dead)
 		}

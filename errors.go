@@ -3,6 +3,8 @@ package webhook
 import (
 	"errors"
 	"fmt"
+
+	"github.com/signalpost/webhook/internal/safedial"
 )
 
 // Causes of errors. Every error of this package wraps exactly one of them, or one of the causes of [VerifyError], or comes
@@ -25,7 +27,7 @@ var (
 	ErrUnknownProfile = errors.New("unknown profile")
 
 	// ErrBlockedAddress: the address is private, loopback, link-local or otherwise special, and not allowed.
-	ErrBlockedAddress = errors.New("address is not public")
+	ErrBlockedAddress = safedial.ErrBlocked
 
 	// ErrRunning: Run is called while it runs.
 	ErrRunning = errors.New("already running")

@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/signalpost/webhook/internal/safedial"
 )
 
 // The kinds of failure of an attempt that got no answer, or no whole one, as [NetErrorKind] names them and [Attempt.Error]
@@ -69,7 +67,7 @@ func causeKind(err error) string {
 	if errors.Is(err, errAttemptTimeout) {
 		return NetErrorTimeout
 	}
-	if errors.Is(err, safedial.ErrBlocked) || errors.Is(err, ErrBlockedAddress) {
+	if errors.Is(err, ErrBlockedAddress) {
 		return NetErrorBlocked
 	}
 	if _, ok := errors.AsType[*requestError](err); ok {
@@ -149,7 +147,7 @@ func syscallKind(err error) string {
 
 // protocolKind knows net/http's own errors, most of which have no type, by their text.
 func protocolKind(err error) string {
-	if isAny[textproto.ProtocolError](err) || isAny[*http.ProtocolError](err) {
+	if isAny[textproto.ProtocolError](err) {
 		return NetErrorProtocol
 	}
 	text := err.Error()

@@ -14,9 +14,6 @@ func (d *Dispatcher) guard(hook string) {
 }
 
 func (d *Dispatcher) traceAttemptStart(ctx context.Context, it *item, number int, header http.Header) (out context.Context) {
-	if d.opts.Trace.AttemptStart == nil {
-		return ctx
-	}
 	out = ctx
 	defer d.guard("AttemptStart")
 	got := d.opts.Trace.AttemptStart(ctx, AttemptStartInfo{Event: it.Event, Delivery: it.Delivery, Number: number, Header: header})

@@ -52,6 +52,7 @@ func TestTraceTellsOfEachStep(t *testing.T) {
 		synctest.Wait() // Run has free senders: the first attempt needs no claim
 		r.send(t, webhook.Event{Type: "x"})
 		time.Sleep(5 * time.Minute)
+		r.stop() // orders the hooks' writes before the reads below
 		want := "start, done retry_scheduled, claim, start, done dead_letter, dead gave up after 2 attempts: answered 500"
 		if got := strings.Join(steps, ", "); got != want {
 			t.Errorf("steps\n%s\nwant\n%s", got, want)
@@ -118,6 +119,7 @@ func TestLateOutcomeIsFenced(t *testing.T) {
 		if err != nil || len(attempts) != 1 || !attempts[0].Late || attempts[0].Status != 200 {
 			t.Errorf("attempts %+v, %v; want one, late", attempts, err)
 		}
+		r.stop() // orders the hook's writes before the reads below
 		if len(stale) != 1 || stale[0].Attempt == nil {
 			t.Errorf("StaleLease hook got %+v", stale)
 		}

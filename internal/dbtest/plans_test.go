@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -147,10 +148,11 @@ func (b *bench) faultsSQLite(t *testing.T, st statement) (faults []string) {
 		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
 			t.Fatal(err)
 		}
-		for _, table := range []string{"webhook_queue", "webhook_delivery", "q", "d", "b"} {
-			if strings.HasPrefix(detail, "SCAN "+table) && strings.TrimPrefix(detail, "SCAN "+table+" ") != detail || detail == "SCAN "+table {
-				faults = append(faults, detail)
-			}
+		if os.Getenv("WEBHOOK_PLANS") != "" {
+			t.Log(detail)
+		}
+		if sqliteWalk(st.text, detail) {
+			faults = append(faults, detail)
 		}
 		byEvent := strings.Contains(st.text, "event_id = ?") // an event's own deliveries may be sorted
 		if strings.Contains(detail, "TEMP B-TREE") && !byEvent {
@@ -158,6 +160,23 @@ func (b *bench) faultsSQLite(t *testing.T, st statement) (faults []string) {
 		}
 	}
 	return faults
+}
+
+// sqliteWalk tells a step that may walk a backlog: a scan of a stored table, or a search along an index that uses
+// less of it than the statement's conditions allow.
+func sqliteWalk(text, detail string) bool {
+	action, rest, _ := strings.Cut(detail, " ")
+	name, rest, _ := strings.Cut(rest, " ")
+	stored := strings.HasPrefix(name, "webhook_") || slices.Contains([]string{"q", "d", "b"}, name) // aliases of the big tables
+	switch action {
+	case "SCAN":
+		return stored
+	case "SEARCH":
+		filtered := strings.Contains(text, "endpoint_id = ?") || strings.Contains(text, "event_id = ?")
+		return stored && (filtered && strings.HasSuffix(rest, "(id>?)") || strings.HasSuffix(rest, "queue_due (endpoint_id=?)") ||
+			strings.HasSuffix(rest, "delivery_endpoint (endpoint_id=?)"))
+	}
+	return false
 }
 
 // pgNode is a node of a plan as PostgreSQL describes it.
