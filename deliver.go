@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -56,10 +57,12 @@ func (d *Dispatcher) sendAll(attempts, records context.Context) {
 
 // deliver makes an attempt, if it may be made, and says what became of it.
 func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Duration) {
-	rt, err := d.routes.resolve(ctx, it.Delivery.EndpointID)
+	rt, deleted, err := d.routes.resolve(ctx, it.Delivery.EndpointID)
 	switch {
 	case err != nil:
 		return d.returned(it, time.Second, "its endpoint could not be read"), 0
+	case rt == nil && !deleted && d.clock.estimate().Sub(it.Delivery.CreatedAt) < unknownMost:
+		return d.returned(it, time.Minute, "its endpoint is not known to the process that claimed it"), 0
 	case rt == nil:
 		return d.outcome(it, Canceled, "its endpoint does not exist"), 0
 	case rt.err != nil:
@@ -74,6 +77,10 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 	return d.try(ctx, rt, it)
 }
 
+// unknownMost is how old a delivery gets before it is canceled because its endpoint is unknown. The endpoint may be one in
+// code, and this process run older code than the sender, as in a rolling deploy.
+const unknownMost = time.Hour
+
 // try makes one attempt, keeping its lease alive where the time limit is long. An attempt that the end of Run cut off
 // does not count.
 func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, time.Duration) {
@@ -83,8 +90,10 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, tim
 	}
 	if rt.target.timeout > leaseMost {
 		keep, stop := context.WithCancel(ctx)
+		var keeper sync.WaitGroup
+		keeper.Go(func() { d.keepLease(keep, rt, it) })
+		defer keeper.Wait()
 		defer stop()
-		go d.keepLease(keep, rt, it)
 	}
 	traced := ctx
 	var prepare func(context.Context, http.Header) context.Context
@@ -112,7 +121,7 @@ func (d *Dispatcher) keepLease(ctx context.Context, rt *route, it *item) {
 		now := d.clock.estimate()
 		ref.Until = now.Add(rt.lease)
 		res, err := d.store.Extend(ctx, &ExtendRequest{Now: now, Leases: []LeaseRef{ref}})
-		if err == nil && res.Leases[0] != Applied {
+		if err == nil && res != nil && len(res.Leases) == 1 && res.Leases[0] != Applied {
 			return // taken over; the outcome will be stale
 		}
 	}

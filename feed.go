@@ -74,8 +74,9 @@ func (f *feed) wakeUp() {
 	f.kick()
 }
 
-// run feeds until ctx ends. Claims go on until work ends, so that none is cut off whose rows would then wait for their leases to end.
-func (f *feed) run(ctx, work context.Context) {
+// run feeds until ctx ends. A claim may take until attempts ends, so that none is cut off whose rows would then wait for their
+// leases to end, and what comes too late is given back until records ends.
+func (f *feed) run(ctx, attempts, records context.Context) {
 	clear(f.known)
 	f.ring, f.cursor, f.after = f.ring[:0], 0, LaneID{}
 	nextWalk := time.Now()
@@ -89,7 +90,7 @@ func (f *feed) run(ctx, work context.Context) {
 			}
 			nextWalk = time.Now().Add(f.d.opts.Poll)
 		}
-		more, err := f.claim(work)
+		more, err := f.claim(attempts, records)
 		if err != nil && ctx.Err() == nil {
 			f.d.log.Error("webhook: claim failed; trying again", slog.Any("error", err))
 		}
@@ -154,6 +155,9 @@ func (f *feed) walkLanes(ctx context.Context) error {
 	began := time.Now()
 	for {
 		res, err := f.d.store.Lanes(ctx, &LanesRequest{After: f.after, Limit: lanesPage})
+		if err == nil && res == nil {
+			err = errMalformedAnswer
+		}
 		if err != nil {
 			return err
 		}
@@ -197,13 +201,19 @@ func (f *feed) forget() {
 }
 
 // claim asks the store for deliveries of lanes that are due and have room, in turn. It reports whether to go on at once.
-func (f *feed) claim(ctx context.Context) (more bool, err error) {
+func (f *feed) claim(ctx, records context.Context) (more bool, err error) {
 	asked := time.Now()
+	if f.d.completer.isFailing() {
+		return false, nil
+	}
 	req := f.plan()
 	if len(req.Lanes) == 0 {
 		return false, nil
 	}
 	res, err := f.d.store.Claim(ctx, req)
+	if err == nil && (res == nil || len(res.Lanes) != len(req.Lanes)) {
+		err = errMalformedAnswer
+	}
 	info := ClaimInfo{Lanes: len(req.Lanes), Duration: time.Since(asked), Err: err}
 	if err == nil {
 		info.Deliveries = len(res.Deliveries)
@@ -221,7 +231,7 @@ func (f *feed) claim(ctx context.Context) (more bool, err error) {
 	for i := range res.Deliveries {
 		it := &item{Claimed: res.Deliveries[i]}
 		if !f.d.lanes.push(it, f.d.routes.inFlightCap(it.Delivery.EndpointID)) {
-			f.d.giveBack(ctx, it)
+			f.d.giveBack(records, it)
 		}
 	}
 	return len(res.Deliveries) > 0 || len(req.Lanes) == claimLanes, nil

@@ -94,25 +94,38 @@ func (l *lanes) reserve(id string, cap int) bool {
 	return true
 }
 
-// redeem ends a reservation: with the delivery, once it is committed and leased, or with nil. It reports whether the
-// delivery was taken; after stop it is not, and must be given back.
-func (l *lanes) redeem(id string, it *item) bool {
+// redeem ends a reservation with the delivery, once it is committed and leased. After stop it reports false: then the
+// delivery must be given back, and the reservation ended by cancel after that, so that the drain waits for both.
+func (l *lanes) redeem(it *item) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.open {
+		return false
+	}
+	e := l.byID[it.Delivery.EndpointID]
+	l.unreserve(e)
+	return l.put(e, it)
+}
+
+// cancel ends a reservation without a delivery.
+func (l *lanes) cancel(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.byID[id]
+	l.unreserve(e)
+	l.refill(e)
+	l.tidy(e)
+}
+
+func (l *lanes) unreserve(e *endpointLanes) {
 	e.reserved--
 	l.reserved--
 	if l.reserved == 0 {
 		l.settled.Broadcast()
 	}
-	if it == nil {
-		l.tidy(e)
-		return true
-	}
-	return l.put(e, it)
 }
 
-// push queues a claimed delivery. It reports whether it was taken, as redeem does.
+// push queues a claimed delivery. It reports whether it was taken; after stop it is not, and must be given back.
 func (l *lanes) push(it *item, cap int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

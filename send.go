@@ -60,6 +60,9 @@ func (d *Dispatcher) SendTx(ctx context.Context, tx Enqueuer, ev Event) (id stri
 		return id, fmt.Errorf("webhook: send: %w", err)
 	}
 	res, err := tx.Enqueue(ctx, &EnqueueRequest{Now: now, Events: []NewEvent{call.event}})
+	if err == nil && (res == nil || len(res.Events) != 1) {
+		err = errMalformedAnswer
+	}
 	if err != nil {
 		return id, fmt.Errorf("webhook: send: %w", err)
 	}
