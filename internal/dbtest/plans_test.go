@@ -79,7 +79,7 @@ type bench struct {
 // newBench copies what was filled, or fills, a database of the variant's.
 func newBench(t *testing.T, v variant, filled map[sqlstore.Dialect]DB) *bench {
 	t.Helper()
-	sc := testScale()
+	sc := testScale(v.dialect)
 	d, ok := filled[v.dialect]
 	if !ok {
 		d = v.database(t)

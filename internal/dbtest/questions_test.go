@@ -31,7 +31,7 @@ func (b *bench) questions(t *testing.T) {
 		list("first page", page, 100, webhook.ListDeliveriesRequest{})
 	}
 	list("the hot endpoint", page, 100, webhook.ListDeliveriesRequest{EndpointID: "hot"})
-	list("the hot endpoint's middle", page, 100, webhook.ListDeliveriesRequest{EndpointID: "hot", After: "d000040000"})
+	list("the hot endpoint's middle", page, 100, webhook.ListDeliveriesRequest{EndpointID: "hot", After: fmt.Sprintf("d%09d", b.hot()/2)})
 	list("an endpoint", page, 100, webhook.ListDeliveriesRequest{EndpointID: b.endpoint(7)})
 	list("nobody", 50, 0, webhook.ListDeliveriesRequest{EndpointID: "nobody"})
 	list("an event", 100, 10, webhook.ListDeliveriesRequest{EventID: "ev000000500"})
