@@ -19,6 +19,15 @@ type item struct {
 	lanes *endpointLanes
 }
 
+// lane is where an item came from.
+func (it *item) lane() LaneID {
+	id := LaneID{EndpointID: it.Delivery.EndpointID, Class: Fresh}
+	if it.Delivery.Attempts > 0 {
+		id.Class = Retry
+	}
+	return id
+}
+
 // size is what an item weighs against prefetchBytes.
 func (it *item) size() int { return len(it.Event.Payload) + 512 }
 
@@ -49,7 +58,7 @@ type endpointLanes struct {
 	retry    fifo[*item]
 	turns    int  // items taken, to give retries their turn
 	inReady  bool // stands in lanes.ready
-	wanted   bool // the feed knows of due deliveries that did not fit
+	wanted   bool // the feed knows of due deliveries in the store, or is claiming some
 	average  time.Duration
 }
 
@@ -86,8 +95,9 @@ func (l *lanes) reserve(id string, cap int) bool {
 		return false
 	}
 	e := l.get(id, cap)
-	if e.inFlight+e.reserved+e.waiting() >= e.cap {
-		return false
+	if e.wanted || e.inFlight+e.reserved+e.waiting() >= e.cap {
+		l.tidy(e)
+		return false // what waits in the store comes first, above all retries
 	}
 	e.reserved++
 	l.reserved++
@@ -137,7 +147,7 @@ func (l *lanes) put(e *endpointLanes, it *item) bool {
 		return false
 	}
 	it.lanes = e
-	if it.Delivery.Attempts > 0 {
+	if it.lane().Class == Retry {
 		e.retry.push(it)
 	} else {
 		e.fresh.push(it)
@@ -203,10 +213,9 @@ func (l *lanes) done(it *item, took time.Duration) {
 	l.tidy(e)
 }
 
-// refill wakes the feed when a lane that it wants to fill has run low.
+// refill wakes the feed when a lane that it wants to fill has run low. The feed then calls room.
 func (l *lanes) refill(e *endpointLanes) {
 	if e.wanted && e.waiting() <= e.prefetch()/2 && e.room() > 0 {
-		e.wanted = false
 		l.kick()
 	}
 }
@@ -218,24 +227,24 @@ func (l *lanes) tidy(e *endpointLanes) {
 	}
 }
 
-// room tells how many deliveries may be claimed for an endpoint now. When that is none, and the feed has some to claim, the
-// feed is kicked as soon as there is room.
+// room tells how many due deliveries may be claimed for an endpoint now. From then on nothing is handed over to it past those that
+// wait in the store, until settleClaim. When there is no room, the feed is kicked as soon as there is.
 func (l *lanes) room(id string, cap int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.get(id, cap)
-	n := e.room()
-	e.wanted = n <= 0
-	return max(n, 0)
+	e.wanted = true
+	return max(e.room(), 0)
 }
 
-// want asks for a kick when the endpoint runs low.
-func (l *lanes) want(id string) {
+// settleClaim ends what room began: nothing more is due in the store, or more is, and the feed is kicked when the endpoint runs low.
+func (l *lanes) settleClaim(id string, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e := l.byID[id]; e != nil {
-		e.wanted = true
+		e.wanted = more
 		l.refill(e)
+		l.tidy(e)
 	}
 }
 
