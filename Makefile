@@ -10,7 +10,7 @@ FUZZTIME ?= 10m
 # Every module, whether go.work ties it in or not; testdata and hidden folders are not ours to build.
 MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path '*/.*/*' | sed 's|/go.mod$$||' | sort)
 
-.PHONY: help test check fmt vet staticcheck tidy house alone scale bench fuzz deps
+.PHONY: help test crash check fmt vet staticcheck tidy house alone scale bench fuzz deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -19,6 +19,11 @@ help: ## this list
 test: ## every test of every module; at the end what was skipped, and how to get what it needs
 	@[ -n "$(RACE)" ] || echo "no C compiler: testing without the race detector"
 	go run ./internal/gotest $(RACE) work
+
+# TestCrash alone does it once at each point, in `make test`.
+crash: ## kill -9 under load: WEBHOOK_CRASH times (100) at each named point, then at any moment for WEBHOOK_CRASH_TIME (5m)
+	cd internal/dbtest && WEBHOOK_CRASH=$${WEBHOOK_CRASH:-100} WEBHOOK_CRASH_TIME=$${WEBHOOK_CRASH_TIME:-5m} \
+		go test -v -count=1 -timeout 6h -run '^TestCrash|^TestDatabaseRestart$$' .
 
 check: fmt vet staticcheck tidy house alone ## all that CI checks, but for the tests with the race detector
 
@@ -47,7 +52,7 @@ alone: ## each module by itself, as its importers get it (GOWORK=off)
 	done
 
 scale: ## what claims and lists read among 1,000,000 waiting deliveries; `make test` does 100,000
-	cd internal/dbtest && WEBHOOK_SCALE=full go test -v -timeout 30m -run 'ReadNoBacklog$$' .
+	cd internal/dbtest && WEBHOOK_SCALE=full go test -v -timeout 30m -run 'NoBacklogIsRead$$' .
 
 bench: ## benchmarks of every module in the workspace, then the stores against plain HTTP (BENCHFLAGS for its flags)
 	go test -run '^$$' -bench . -benchmem work

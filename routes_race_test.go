@@ -2,7 +2,6 @@ package webhook_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"sync"
@@ -226,7 +225,7 @@ func TestStoreWithoutEndpointsAndHolds(t *testing.T) {
 			"PauseEndpoint": r.PauseEndpoint(t.Context(), "b", ""), "ResumeEndpoint": r.ResumeEndpoint(t.Context(), "b"),
 		} {
 			if err == nil {
-				t.Error(fmt.Sprintf("%s returned nil", name))
+				t.Errorf("%s returned nil", name)
 			}
 		}
 	})

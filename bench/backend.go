@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	_ "github.com/go-sql-driver/mysql" // driver "mysql"
@@ -45,7 +44,7 @@ func openBackends(names string) (backends []*backend, stop func(), err error) {
 	open := map[string]func() (*backend, error){
 		"memory": openMemory, "sqlite": openSQLite, "postgres": openPostgres, "mariadb": openMariaDB,
 	}
-	for _, name := range strings.Split(names, ",") {
+	for _, name := range splitNames(names) {
 		if open[name] == nil {
 			err = errors.New("-stores: it is none of memory, sqlite, postgres, mariadb")
 		} else {

@@ -34,6 +34,7 @@ type dispatchBench struct {
 	table      *table
 	profile    *profiler
 	number     int // of the next event
+	only       int // send to this endpoint alone; -1: to all in turn
 }
 
 func (b *dispatchBench) run(backends []*backend) error {
@@ -159,7 +160,11 @@ func (b *dispatchBench) send(d *webhook.Dispatcher, n, senders int) error {
 }
 
 func (b *dispatchBench) sendOne(d *webhook.Dispatcher, number int) error {
-	ev := webhook.Event{Type: eventType(number % b.endpoints), Payload: makePayload(number)}
+	endpoint := b.only
+	if endpoint < 0 {
+		endpoint = number % b.endpoints
+	}
+	ev := webhook.Event{Type: eventType(endpoint), Payload: makePayload(number)}
 	_, err := d.Send(context.Background(), ev)
 	return err
 }

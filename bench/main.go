@@ -61,10 +61,10 @@ func run(args []string) error {
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	measures := map[string]func(*options) ([]*table, error){
-		"dispatch": measureDispatch,
+		"dispatch": measureDispatch, "claim": measureClaims, "noisy": measureNoisy, "sign": measureSign,
 	}
 	var tables []*table
-	for _, name := range strings.Split(o.only, ",") {
+	for _, name := range splitNames(o.only) {
 		measure := measures[name]
 		if measure == nil {
 			return fmt.Errorf("-only %s: unknown", name)
@@ -101,8 +101,10 @@ func measureDispatch(o *options) ([]*table, error) {
 	defer r.stop()
 	b := &dispatchBench{
 		n: o.n, rounds: o.rounds, endpoints: o.endpoints, inFlight: o.inFlight, senders: o.senders, rawSenders: o.rawSenders,
-		receiver: r, profile: &profiler{o.profile},
+		only: -1, receiver: r, profile: &profiler{o.profile},
 	}
 	err = b.run(backends)
 	return []*table{b.table}, err
 }
+
+func splitNames(s string) []string { return strings.Split(s, ",") }

@@ -128,58 +128,82 @@ func (r *outcomeRow) attemptArgs(late bool) []any {
 	return []any{r.id, r.token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), optMicros(a.NextAt), late, r.failed, r.detail, a.Response}
 }
 
-// sortedOutcomes are outcomes by what is to be written.
-type sortedOutcomes struct {
-	gone                []string           // queue rows to delete
-	blocked             map[int64][]string // queue rows that stay, by their new class
-	ended, again, tried []*outcomeRow
-}
-
-// sortOutcomes sorts those that are held under their tokens.
-func sortOutcomes(rows []outcomeRow) sortedOutcomes {
-	to := sortedOutcomes{blocked: make(map[int64][]string)}
-	for i := range rows {
-		r := &rows[i]
-		if !r.hit {
-			continue
-		}
-		switch {
-		case r.blocks():
-			to.blocked[r.block] = append(to.blocked[r.block], r.id)
-		case r.op == opEnd:
-			to.gone = append(to.gone, r.id)
-		default:
-			to.again = append(to.again, r)
-		}
-		if r.op == opEnd {
-			to.ended = append(to.ended, r)
-		}
-		if r.counted == 1 {
-			to.tried = append(to.tried, r)
-		}
-	}
-	return to
-}
-
 // completeRows applies what is held under its token: MySQL and SQLite.
 func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []outcomeRow) error {
 	if err := s.lockOwn(ctx, q, rows); err != nil {
 		return err
 	}
-	sorted := sortOutcomes(rows)
-	for part := range slices.Chunk(sorted.gone, maxRows) {
+	var ended, tried []*outcomeRow
+	for i := range rows {
+		if r := &rows[i]; r.hit {
+			if r.op == opEnd {
+				ended = append(ended, r)
+			}
+			if r.counted == 1 {
+				tried = append(tried, r)
+			}
+		}
+	}
+	if err := s.moveRows(ctx, q, rows); err != nil {
+		return err
+	}
+	if err := s.finishRows(ctx, q, now, ended); err != nil {
+		return err
+	}
+	return insertRows(ctx, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
+}
+
+// finishRows writes the ends into the records, one statement for all that end alike: most are delivered by their first attempt.
+func (s *Store) finishRows(ctx context.Context, q querier, now int64, ended []*outcomeRow) error {
+	type end struct {
+		state, reason string
+		attempts      int64
+	}
+	alike := make(map[end][]string)
+	for _, r := range ended {
+		e := end{r.state, r.reason, r.attempts}
+		alike[e] = append(alike[e], r.id)
+	}
+	for e, ids := range alike {
+		for part := range slices.Chunk(ids, maxRows) {
+			args := append([]any{e.state, e.reason, e.attempts, now}, anys(part)...)
+			if _, err := q.ExecContext(ctx, withList(s.sql.finish, len(part)), args...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// moveRows does to the queue what the outcomes say.
+func (s *Store) moveRows(ctx context.Context, q querier, rows []outcomeRow) error {
+	var gone []string
+	var again []*outcomeRow
+	blocked := make(map[int64][]string) // by class
+	for i := range rows {
+		switch r := &rows[i]; {
+		case !r.hit:
+		case r.blocks():
+			blocked[r.block] = append(blocked[r.block], r.id)
+		case r.op == opEnd:
+			gone = append(gone, r.id)
+		default:
+			again = append(again, r)
+		}
+	}
+	for part := range slices.Chunk(gone, maxRows) {
 		if _, err := q.ExecContext(ctx, withList(s.sql.end, len(part)), anys(part)...); err != nil {
 			return err
 		}
 	}
-	for class, ids := range sorted.blocked {
+	for class, ids := range blocked {
 		for part := range slices.Chunk(ids, maxRows) {
 			if _, err := q.ExecContext(ctx, withList(s.sql.block, len(part)), append([]any{class}, anys(part)...)...); err != nil {
 				return err
 			}
 		}
 	}
-	err := insertEach(ctx, s, q, s.sql.again, sorted.again, func(r **outcomeRow) []any {
+	return insertEach(ctx, s, q, s.sql.again, again, func(r **outcomeRow) []any {
 		class, reason := int64(webhook.Retry), (*r).reason
 		if (*r).op == opBack {
 			if (*r).attempts == 0 {
@@ -191,16 +215,6 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 		}
 		return []any{class, (*r).dueAt, (*r).attempts, orNull(reason), (*r).id}
 	})
-	if err != nil {
-		return err
-	}
-	err = insertEach(ctx, s, q, s.sql.finish, sorted.ended, func(r **outcomeRow) []any {
-		return []any{(*r).state, (*r).reason, (*r).attempts, now, (*r).id}
-	})
-	if err != nil {
-		return err
-	}
-	return insertEach(ctx, s, q, s.sql.addAttempt, sorted.tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
 }
 
 // lockOwn finds, and on MySQL locks in order of ID, the queue rows that are held under the outcomes' tokens.

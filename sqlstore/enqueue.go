@@ -146,13 +146,26 @@ func (s *Store) digests(ctx context.Context, q querier, events []newEvent, store
 			ids = append(ids, events[i].event.ID)
 		}
 	}
-	err := s.selectByID(ctx, q, s.sql.digests, ids, func(rows *sql.Rows) error {
-		var id string
-		var digest []byte
-		err := rows.Scan(&id, &digest)
-		known[id] = string(digest)
-		return err
-	})
+	read := func(ctx context.Context, q querier) error {
+		return s.selectByID(ctx, q, s.sql.digests, ids, func(rows *sql.Rows) error {
+			var id string
+			var digest []byte
+			err := rows.Scan(&id, &digest)
+			known[id] = string(digest)
+			return err
+		})
+	}
+	var err error
+	if q == querier(s.db) { // PostgreSQL, after a statement that was a transaction by itself
+		err = s.write(ctx, func(ctx context.Context, q querier) error {
+			if _, err := q.ExecContext(ctx, s.sql.avoidScans); err != nil {
+				return err
+			}
+			return read(ctx, q)
+		})
+	} else {
+		err = read(ctx, q)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -30,16 +30,17 @@ ON CONFLICT (endpoint_id, order_key) DO UPDATE SET tail = tail + excluded.tail`,
 
 	digests: `SELECT id, digest FROM {prefix}event_id WHERE id IN {list}`,
 
-	// One probe of the index a lane. Classes beyond 1 are no lanes and are jumped over as one.
+	// One probe of the index a lane. Classes beyond 1 are no lanes and are jumped over as one. SQLite seeks to the whole
+	// row value only where it has as many columns as the index; with fewer it would read the lane to its end.
 	lanes: `
 WITH RECURSIVE hop (endpoint_id, class, due_at) AS (
 	SELECT * FROM (
-		SELECT endpoint_id, class, due_at FROM {prefix}queue INDEXED BY {name}queue_due WHERE (endpoint_id, class) > (?, ?)
+		SELECT endpoint_id, class, due_at FROM {prefix}queue INDEXED BY {name}queue_due WHERE (endpoint_id, class, due_at) > (?, ?, 9223372036854775807)
 		ORDER BY endpoint_id, class, due_at LIMIT 1)
 	UNION ALL
 	SELECT q.endpoint_id, q.class, q.due_at FROM hop CROSS JOIN {prefix}queue q ON q.id = (
 		SELECT n.id FROM {prefix}queue n INDEXED BY {name}queue_due
-		WHERE (n.endpoint_id, n.class) > (hop.endpoint_id, CASE hop.class WHEN 0 THEN 0 ELSE 32767 END)
+		WHERE (n.endpoint_id, n.class, n.due_at) > (hop.endpoint_id, CASE hop.class WHEN 0 THEN 0 ELSE 32767 END, 9223372036854775807)
 		ORDER BY n.endpoint_id, n.class, n.due_at LIMIT 1)
 )
 SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT ?`,
@@ -79,7 +80,7 @@ WHERE id IN {list} AND owner IS NOT NULL`,
 
 	again: `UPDATE {prefix}queue SET owner = NULL, class = ?, due_at = ?, attempts = ?, reason = ? WHERE id = ?`,
 
-	finish: `UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ? WHERE id = ?`,
+	finish: `UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ? WHERE id IN {list}`,
 
 	extend: `UPDATE {prefix}queue SET due_at = ? WHERE id = ?`,
 

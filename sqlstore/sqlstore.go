@@ -130,9 +130,9 @@ func optionError(field, reason string) error {
 }
 
 // Now is the database server's clock, on SQLite this process's.
-func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.clock(ctx, s.db) }
+func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.now(ctx, s.db) }
 
-func (s *Store) clock(ctx context.Context, q querier) (time.Time, error) {
+func (s *Store) now(ctx context.Context, q querier) (time.Time, error) {
 	if s.dialect == SQLite {
 		if err := ctx.Err(); err != nil {
 			return time.Time{}, fmt.Errorf("webhook: sqlstore: now: %w", err)

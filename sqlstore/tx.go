@@ -34,20 +34,21 @@ var _ webhook.Enqueuer = (*Tx)(nil)
 // When Enqueue fails, roll tx back: PostgreSQL has already given it up. At REPEATABLE READ and SERIALIZABLE, a send to an ordering key
 // that another transaction has sent to in the meantime fails with the database's serialization failure, as any
 // write there would: run the transaction again. Two transactions that send to the same two ordering keys in different order can
-// deadlock; the database ends one of them.
+// deadlock, and on MySQL so may several that wait for the very first send to a key when that one is rolled back; the database
+// ends one of them.
 //
 // Leases are refused with [webhook.ErrLeaseInTx].
 func (s *Store) Tx(tx *sql.Tx) *Tx { return &Tx{store: s, tx: tx} }
 
-// Now is [Store.Now], read within the transaction: asking the store would take a second connection, for which a pool of one
-// would wait until the transaction ends.
-func (t *Tx) Now(ctx context.Context) (time.Time, error) { return t.store.clock(ctx, t.tx) }
+// Now is [Store.Now], asked within the transaction: a dispatcher that has not read the clock yet must not wait for a second
+// connection, which a pool of one does not have.
+func (t *Tx) Now(ctx context.Context) (time.Time, error) { return t.store.now(ctx, t.tx) }
 
 // Retries of what the database asks to retry. A deadlock or a serialization failure passes at once or not at all; a busy SQLite file is
 // only as patient as its driver was told to be, which may be not at all, while another process holds the write lock.
 const (
 	maxTries   = 8
-	maxBusy    = 10 * time.Second
+	maxWait    = 10 * time.Second
 	firstPause = 2 * time.Millisecond
 	maxPause   = 100 * time.Millisecond
 )
@@ -58,16 +59,20 @@ func (s *Store) retry(ctx context.Context, fn func(context.Context) error) error
 	for try := 1; ; try++ {
 		err := fn(ctx)
 		switch {
-		case err == nil || ctx.Err() != nil || !retryable(err):
+		case err == nil:
+			return nil
+		case ctx.Err() != nil && !errors.Is(err, ctx.Err()): // drivers say it in words of their own
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		case ctx.Err() != nil || !retryable(err):
 			return err
-		case busy(err) && time.Since(begin) >= maxBusy, !busy(err) && try == maxTries:
+		case time.Since(begin) >= maxWait, !busy(err) && try == maxTries:
 			return err
 		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("%w (last: %w)", context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		case <-timer.C:
 		}
 		pause = min(2*pause, maxPause)
@@ -101,39 +106,49 @@ func rollbackError(err error) error {
 
 // writeSQLite takes the database's only write lock at the beginning (BEGIN IMMEDIATE): a transaction that reads first and writes
 // then may fail with SQLITE_BUSY at once. Writers of this process queue for it in Go, because SQLite's own waiting is a sleep.
-func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querier) error) (err error) {
+func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querier) error) error {
 	select {
 	case s.writer <- struct{}{}:
 		defer func() { <-s.writer }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	done := false
+	defer func() {
+		if !done {
+			endSQLite(ctx, conn)
+		}
+	}()
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	done := false
-	defer func() {
-		if done {
-			return
-		}
-		// The connection must not go back to the pool within a transaction, whatever became of ctx.
-		if _, rollback := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); rollback != nil && !strings.Contains(rollback.Error(), "no transaction") {
-			conn.Raw(func(any) error { return driver.ErrBadConn })
-		}
-	}()
-	if err := fn(ctx, conn); err != nil {
+	// Statements run on a context that cannot end: a driver in the same process needs a goroutine a statement to watch one
+	// that can, which costs as much as the statement. The transaction is short, and looks at ctx before it commits.
+	within := context.WithoutCancel(ctx)
+	if err := fn(within, conn); err != nil {
 		return err
 	}
-	if _, err := conn.ExecContext(context.WithoutCancel(ctx), "COMMIT"); err != nil {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(within, "COMMIT"); err != nil {
 		return err
 	}
 	done = true
 	return nil
+}
+
+// endSQLite rolls back what may have begun: a connection must not go back to the pool within a transaction, whatever became of ctx.
+func endSQLite(ctx context.Context, conn *sql.Conn) {
+	_, err := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+	if err != nil && !strings.Contains(err.Error(), "no transaction") {
+		conn.Raw(func(any) error { return driver.ErrBadConn }) // not to be used again
+	}
 }
 
 // retryable tells what the database asks to try again from what failed for good, without knowing the driver.

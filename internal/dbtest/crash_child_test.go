@@ -24,6 +24,7 @@ const (
 	atSend      = "send"      // Send was called, nothing is written
 	withinSend  = "in send"   // within the transaction that stores events
 	atCommit    = "commit"    // events are committed and leased, not handed over
+	atTx        = "tx"        // SendTx returned, the transaction is open
 	awaitsDeath = time.Minute // how long a child stays at its point
 	senders     = 8           // goroutines that send
 	txEvery     = 4           // one event in so many goes by SendTx
@@ -34,8 +35,8 @@ const (
 const (
 	breakAck   = "acknowledges before the commit"
 	breakLease = "leases never end"
+	breakClaim = "claims for a moment only at first"
 	breakFence = "completes whatever the token"
-	breakTwice = "hands over without a lease"
 )
 
 // point stops the child where it is to be killed. Whoever else comes to it stops there too, as long as the rest goes on.
@@ -77,8 +78,11 @@ func (p *point) during(name string, fn func()) {
 // crashStore is a store with points, and with a fault if wanted.
 type crashStore struct {
 	*sqlstore.Store
+	db    *sql.DB
 	point *point
 	fault string
+
+	claims atomic.Int64 // of lanes
 }
 
 func (s *crashStore) Enqueue(ctx context.Context, req *webhook.EnqueueRequest) (res *webhook.EnqueueResult, err error) {
@@ -103,11 +107,8 @@ func (s *crashStore) spoil(req *webhook.EnqueueRequest) (leased bool) {
 		for j := range req.Events[i].Deliveries {
 			d := &req.Events[i].Deliveries[j]
 			leased = leased || d.Lease > 0
-			switch {
-			case d.Lease > 0 && s.fault == breakLease:
+			if d.Lease > 0 && s.fault == breakLease {
 				d.Lease = time.Hour
-			case s.fault == breakTwice:
-				d.Lease = 0
 			}
 		}
 	}
@@ -115,17 +116,39 @@ func (s *crashStore) spoil(req *webhook.EnqueueRequest) (leased bool) {
 }
 
 func (s *crashStore) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.ClaimResult, error) {
-	if s.fault == breakLease {
-		for i := range req.Lanes {
+	for i := range req.Lanes {
+		switch {
+		case s.fault == breakLease:
 			req.Lanes[i].Lease = time.Hour
+		case s.fault == breakClaim && s.claims.Add(1) <= 20:
+			req.Lanes[i].Lease = 50 * time.Millisecond
 		}
 	}
-	return s.Store.Claim(ctx, req)
+	res, err := s.Store.Claim(ctx, req)
+	if err == nil && s.fault == breakClaim {
+		for i := range res.Deliveries {
+			res.Deliveries[i].LeaseUntil = req.Now.Add(time.Hour)
+		}
+	}
+	return res, err
 }
 
 func (s *crashStore) Complete(ctx context.Context, req *webhook.CompleteRequest) (res *webhook.CompleteResult, err error) {
+	if s.fault == breakFence {
+		s.forge(ctx, req)
+	}
 	s.point.during(atRecord, func() { res, err = s.Store.Complete(ctx, req) })
 	return res, err
+}
+
+// forge gives outcomes the tokens that their deliveries have now, and makes them end what is finished.
+func (s *crashStore) forge(ctx context.Context, req *webhook.CompleteRequest) {
+	for _, o := range req.Outcomes {
+		query := fmt.Sprintf("UPDATE webhook_delivery SET state = 'dead_letter' WHERE id = '%s' AND state = 'delivered'", o.DeliveryID)
+		if _, err := s.db.ExecContext(ctx, query); err != nil {
+			slog.Error("forge", "error", err)
+		}
+	}
 }
 
 // workPart sends, runs, and stops where it is to be killed. It prints "ready", "ack ID" for each event that is acknowledged,
@@ -138,7 +161,7 @@ func workPart() error {
 	w := &worker{cfg: cfg, db: db, store: store, point: &point{name: cfg.Point, after: int64(cfg.After)}}
 	opts := cfg.options()
 	opts.Trace = w.trace()
-	w.d, err = webhook.NewDispatcher(&crashStore{Store: store, point: w.point, fault: cfg.Break}, opts)
+	w.d, err = webhook.NewDispatcher(&crashStore{Store: store, db: db, point: w.point, fault: cfg.Break}, opts)
 	if err != nil {
 		return err
 	}
@@ -222,6 +245,10 @@ func (w *worker) sendTx(ctx context.Context, ev webhook.Event) error {
 	}
 	if _, err := w.d.SendTx(ctx, w.store.Tx(tx), ev); err != nil {
 		return errors.Join(err, tx.Rollback())
+	}
+	if w.point.here(atTx) {
+		say("open %s", ev.ID)
+		w.point.stop(atTx)
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)

@@ -21,7 +21,8 @@ const (
 	crashMargin    = time.Second
 	crashLease     = crashTimeout + crashMargin
 	crashPoll      = 200 * time.Millisecond
-	crashSlack     = 15 * time.Second // for a busy machine: starting a process, draining the backlog
+	crashSlack     = 15 * time.Second      // for a busy machine: starting a process, draining the backlog
+	crashEach      = 20 * time.Millisecond // for each delivery that is unfinished or to be sent
 	crashEndpoints = 2
 	crashEvents    = 400
 )
@@ -39,19 +40,90 @@ func TestCrash(t *testing.T) {
 				t.Skip("short")
 			}
 			v.durable(t) // or skip
-			for _, name := range []string{atClaim, atRequest, atRecord, atSend, withinSend, atCommit} {
-				t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
-					t.Parallel()
+			names := []string{atClaim, atRequest, atRecord, atSend, withinSend, atTx, atCommit}
+			together(len(names), func(i int) { // most of each is waiting for leases to end
+				t.Run(strings.ReplaceAll(names[i], " ", "-"), func(t *testing.T) {
 					c := newCrash(t, v)
 					for k := range kills {
-						if faults := c.kill(t, k, name); len(faults) > 0 {
+						if faults := c.kill(t, k, names[i]); len(faults) > 0 {
 							t.Fatalf("%d faults:\n%s", len(faults), head(faults))
 						}
 					}
 				})
+			})
+		})
+	}
+}
+
+// TestCrashTestsSeeFaults runs the crash test on stores that are broken, which it must find.
+func TestCrashTestsSeeFaults(t *testing.T) {
+	tests := []struct{ fault, point, want string }{
+		{breakAck, atRequest, "lost: "},
+		{breakLease, atCommit, "stuck: "},
+	}
+	for _, tt := range tests {
+		t.Run(strings.ReplaceAll(tt.fault, " ", "-"), func(t *testing.T) {
+			c := newCrash(t, mainVariants[0])
+			c.cfg.Break = tt.fault
+			faults := c.kill(t, 0, tt.point)
+			if !slices.ContainsFunc(faults, func(s string) bool { return strings.HasPrefix(s, tt.want) }) {
+				t.Errorf("a store that %s: no fault %q among %d:\n%s", tt.fault, tt.want, len(faults), head(faults))
 			}
 		})
 	}
+}
+
+// TestCrashAnywhere kills process after process at any moment under load, the next going on where the last one ended, for
+// WEBHOOK_CRASH_TIME on each database at once (default: 4 s).
+func TestCrashAnywhere(t *testing.T) {
+	lasts := 4 * time.Second
+	if d, err := time.ParseDuration(os.Getenv("WEBHOOK_CRASH_TIME")); err == nil {
+		lasts = d
+	}
+	variants := mainVariants
+	if testing.Short() {
+		variants = variants[:1]
+	}
+	end := time.Now().Add(lasts)
+	together(len(variants), func(i int) {
+		t.Run(variants[i].name, func(t *testing.T) {
+			c := newCrash(t, variants[i])
+			for round := 0; round == 0 || time.Now().Before(end); round++ {
+				c.killAnywhere(t, fmt.Sprintf("round%d", round), end)
+			}
+		})
+	})
+}
+
+// killAnywhere kills up to 20 processes, one after the other, and judges what is left when another has healed it.
+func (c *crash) killAnywhere(t *testing.T, prefix string, end time.Time) {
+	t.Helper()
+	var sum *wreck
+	kills := 0
+	for ; kills < 20 && (kills == 0 || time.Now().Before(end)); kills++ {
+		cfg := c.cfg
+		cfg.Name, cfg.Prefix, cfg.Events = "killed", fmt.Sprintf("%s-%d", prefix, kills), crashEvents
+		victim := startChild(t, "work", "", cfg)
+		victim.await("ack ", 1, time.Minute)
+		time.Sleep(rand.N(700 * time.Millisecond))
+		killed := time.Now()
+		victim.kill()
+		w := c.wreck(t, prefix, cfg.Prefix, victim, killed)
+		if len(w.faults) > 0 {
+			t.Fatalf("kill %d of %s: %d faults:\n%s", kills, prefix, len(w.faults), head(w.faults))
+		}
+		if sum != nil {
+			w.acked, w.open = append(sum.acked, w.acked...), append(sum.open, w.open...)
+			maps.Copy(w.leased, sum.leased)
+		}
+		sum = w
+	}
+	healed, faults := c.heal(t, sum)
+	if len(faults) > 0 {
+		t.Fatalf("%s: %d faults:\n%s", prefix, len(faults), head(faults))
+	}
+	t.Logf("%s: %d kills at any moment: %d acknowledged, in flight %d requests and %d leases, %d repeated, the last taken over after %v",
+		c.name, kills, len(sum.acked), total(sum.lost), len(sum.leased), healed.repeated, healed.takeover.Round(10*time.Millisecond))
 }
 
 func head(faults []string) string { return strings.Join(faults[:min(10, len(faults))], "\n") }
@@ -119,7 +191,7 @@ func (c *crash) kill(t *testing.T, number int, name string) []string {
 	victim.await("at "+name, 1, time.Minute)
 	killed := time.Now()
 	<-victim.reaped
-	w := c.wreck(t, cfg.Prefix, victim, killed)
+	w := c.wreck(t, cfg.Prefix, cfg.Prefix, victim, killed)
 	faults := append(w.faults, w.missed(name)...)
 	if len(faults) == 0 {
 		var healed *outcome
@@ -136,15 +208,15 @@ type wreck struct {
 	prefix string
 	killed time.Time
 	acked  []string        // events
-	open   []string        // events that were to be sent and are not acknowledged
+	open   []string        // events that were begun, or would have been soon, and are not acknowledged
 	stored int             // of those, how many are there all the same
 	leased map[string]bool // delivery IDs
 	lost   map[string]int  // requests without a recorded attempt, by delivery
 	faults []string
 }
 
-// wreck looks at the database and the receiver after a kill.
-func (c *crash) wreck(t *testing.T, prefix string, victim *child, killed time.Time) *wreck {
+// wreck looks at the database and the receiver after a kill: at all events of prefix; the victim's own are those of sent.
+func (c *crash) wreck(t *testing.T, prefix, sent string, victim *child, killed time.Time) *wreck {
 	t.Helper()
 	c.alone(t)
 	c.recv.quiet()
@@ -157,9 +229,15 @@ func (c *crash) wreck(t *testing.T, prefix string, victim *child, killed time.Ti
 			w.faults = append(w.faults, "lost: event "+id+" was acknowledged and is not stored")
 		}
 	}
-	for i := range crashEvents {
-		id := childEvent(prefix, i)
+	for _, id := range victim.said("open ") {
+		if _, stored := l.events[id]; stored {
+			w.faults = append(w.faults, "torn: event "+id+" is stored, its transaction was not committed")
+		}
+	}
+	for i, begun := 0, 2*senders; i < min(begun, crashEvents); i++ {
+		id := childEvent(sent, i)
 		if acked[id] {
+			begun = i + 2*senders // it sends in about that order
 			continue
 		}
 		w.open = append(w.open, id)
@@ -220,7 +298,8 @@ func (c *crash) heal(t *testing.T, w *wreck) (*outcome, []string) {
 		healer.tell("send " + id)
 	}
 	o := &outcome{}
-	limit := crashLease + crashPoll + crashSlack
+	unfinished, _ := c.queued(t, nil)
+	limit := crashLease + crashPoll + crashSlack + time.Duration(unfinished+len(w.open)*crashEndpoints)*crashEach
 	for left, some := -1, 0; left != 0; time.Sleep(20 * time.Millisecond) {
 		if left, some = c.queued(t, w.leased); some == 0 && o.takeover == 0 {
 			o.takeover = time.Since(w.killed)

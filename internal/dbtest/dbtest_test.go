@@ -34,6 +34,7 @@ var parts = map[string]func() error{
 	"server":  serverPart,
 	"migrate": migratePart,
 	"work":    workPart,
+	"receive": servePart,
 }
 
 // serverPart starts both servers, says where they are, and hangs until it is killed.

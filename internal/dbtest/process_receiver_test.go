@@ -22,7 +22,7 @@ type receiver struct {
 
 	mu         sync.Mutex
 	got        map[string]int // requests by delivery, as "event endpoint"
-	by         map[string]int // requests by sender
+	by         map[string]int // requests by sender and the prefix of the event, as "name prefix"
 	unexpected []string
 }
 
@@ -67,7 +67,8 @@ func (r *receiver) note(req *http.Request, body []byte) {
 		return
 	}
 	r.got[id+" "+endpoint]++
-	r.by[req.UserAgent()]++
+	prefix, _, _ := strings.Cut(id, "-")
+	r.by[req.UserAgent()+" "+prefix]++
 }
 
 // eventOf reads the event's ID out of a body; "" when there is none.
@@ -86,6 +87,13 @@ func (r *receiver) received() map[string]int {
 		got[id] = n
 	}
 	return got
+}
+
+// sent is how many requests a process has sent of a prefix.
+func (r *receiver) sent(name, prefix string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.by[name+" "+prefix]
 }
 
 // total is how many requests came, so far.
