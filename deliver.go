@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -103,15 +104,30 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, tim
 			return traced
 		}
 	}
-	res := d.client.attempt(ctx, rt.target, &it.Event, prepare)
+	res := d.attempt(ctx, rt.target, it, prepare)
 	a.Duration = res.Duration
 	a.Status, a.Error, a.Detail, a.Response = res.Status, res.Kind, res.Detail, res.Response
 	if a.Error == NetErrorCanceled && ctx.Err() != nil {
+		d.traceAttemptDone(traced, it, a, Queued)
 		return d.returned(it, 0, ""), 0
 	}
 	outcome := d.judge(ctx, rt, it, a, res.RetryAfter)
-	d.traceAttemptDone(traced, it, &outcome)
+	d.traceAttemptDone(traced, it, a, outcome.Next)
 	return outcome, a.Duration
+}
+
+// attempt makes the HTTP try. A panic in the caller's transport or scheme is a failure of this attempt alone. What it says
+// goes to the log and nowhere else: attempts are read by more people.
+func (d *Dispatcher) attempt(ctx context.Context, t *target, it *item, prepare func(context.Context, http.Header) context.Context) (res attemptResult) {
+	began := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			d.log.Error("webhook: an attempt panicked", slog.String("endpoint", it.Delivery.EndpointID),
+				slog.String("delivery", it.Delivery.ID), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			res = attemptResult{StartedAt: began, Duration: time.Since(began), Kind: NetErrorOther, Detail: "panic; the log has more"}
+		}
+	}()
+	return d.client.attempt(ctx, t, &it.Event, prepare)
 }
 
 // keepLease extends a lease until ctx ends, a third of its time before its end.

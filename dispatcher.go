@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -164,8 +165,16 @@ func (o *DispatcherOptions) setDefaults() error {
 	if o.Owner == "" {
 		o.Owner = ids.New("run_")
 	}
-	if o.Trace == nil {
-		o.Trace = &Trace{}
+	trace := Trace{}
+	if o.Trace != nil {
+		trace = *o.Trace
+	}
+	o.Trace = &trace
+	o.Profiles = slices.Clone(o.Profiles)
+	o.Endpoints = slices.Clone(o.Endpoints)
+	for i := range o.Endpoints {
+		ep := &o.Endpoints[i]
+		ep.Types, ep.Secrets, ep.Schedule.List = slices.Clone(ep.Types), slices.Clone(ep.Secrets), slices.Clone(ep.Schedule.List)
 	}
 	return nil
 }
