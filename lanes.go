@@ -42,9 +42,9 @@ type lanes struct {
 	open     bool                 // takes items and reservations
 	idle     int                  // senders waiting
 	queued   int                  // items waiting
-	bytes    int                  // their size
+	size     int                  // of a delivery in memory, on average
 	reserved int
-	full     int    // > 0: the feed found no room at all, and is kicked when so few are queued
+	low      int    // the feed is kicked when fewer are queued; 0: it is not waiting for that
 	kick     func() // wakes the feed: there is room for more of a lane it wants to fill
 }
 
@@ -154,7 +154,11 @@ func (l *lanes) put(e *endpointLanes, it *item) bool {
 		e.fresh.push(it)
 	}
 	l.queued++
-	l.bytes += it.size()
+	if l.size == 0 {
+		l.size = it.size()
+	} else {
+		l.size += (it.size() - l.size) / 8
+	}
 	l.offer(e)
 	return true
 }
@@ -181,11 +185,10 @@ func (l *lanes) next() *item {
 			it := e.take()
 			e.inFlight++
 			l.queued--
-			l.bytes -= it.size()
 			l.offer(e)
 			l.refill(e)
-			if l.full > 0 && l.queued <= l.full {
-				l.full = 0
+			if l.queued < l.low {
+				l.low = 0
 				l.kick()
 			}
 			return it
@@ -251,16 +254,20 @@ func (l *lanes) settleClaim(id string, more bool) {
 	}
 }
 
-// limit tells how many deliveries may be claimed in all. When that is none, the feed is kicked when the queue is half empty.
+// limit tells how many deliveries may be claimed in all: for the idle senders, and up to two more for each sender as far as
+// their payloads have room in memory. When that is not worth a claim, less than a quarter of it all, it is none, and the
+// feed is kicked when it is.
 func (l *lanes) limit(senders int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := l.idle + 2*senders - l.queued - l.reserved
-	if l.queued > 0 {
-		n = min(n, (prefetchBytes-l.bytes)/(l.bytes/l.queued))
+	most := 2 * senders
+	if l.size > 0 {
+		most = min(most, prefetchBytes/l.size+1)
 	}
-	if n <= 0 {
-		l.full = l.queued / 2
+	n := l.idle + most - l.queued - l.reserved
+	if worth := (most + 3) / 4; n < worth && l.queued > 0 {
+		l.low = max(l.queued-(worth-n), 0) + 1
+		return 0
 	}
 	return n
 }
@@ -278,7 +285,7 @@ func (l *lanes) stop() []*item {
 		}
 		e.inReady, e.wanted, e.backlog = false, false, false
 	}
-	l.queued, l.bytes = 0, 0
+	l.queued, l.low = 0, 0
 	l.ready = fifo[*endpointLanes]{}
 	return left
 }
