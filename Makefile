@@ -52,7 +52,7 @@ alone: ## each module by itself, as its importers get it (GOWORK=off)
 	done
 
 scale: ## what claims and lists read among 1,000,000 waiting deliveries; `make test` does 100,000
-	cd internal/dbtest && WEBHOOK_SCALE=full go test -v -timeout 30m -run 'ReadNoBacklog$$' .
+	cd internal/dbtest && WEBHOOK_SCALE=full go test -v -timeout 30m -run 'NoBacklogIsRead$$' .
 
 bench: ## benchmarks of every module in the workspace, then the stores against plain HTTP (BENCHFLAGS for its flags)
 	go test -run '^$$' -bench . -benchmem work

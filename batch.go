@@ -139,8 +139,8 @@ func (b *batcher) enqueue(ctx context.Context, calls []*sendCall) (*EnqueueResul
 		req.Events[i] = call.event
 	}
 	res, err := b.d.store.Enqueue(ctx, req)
-	if err == nil && len(res.Events) != len(calls) {
-		err = fmt.Errorf("store answered %d of %d events", len(res.Events), len(calls))
+	if err == nil && (res == nil || len(res.Events) != len(calls)) {
+		err = errMalformedAnswer
 	}
 	if err != nil {
 		for _, call := range calls {
@@ -169,7 +169,7 @@ func (b *batcher) release(call *sendCall) {
 	for i, leased := range call.leased {
 		if leased {
 			call.event.Deliveries[i].Lease = 0
-			b.d.lanes.redeem(call.event.Deliveries[i].EndpointID, nil)
+			b.d.lanes.cancel(call.event.Deliveries[i].EndpointID)
 		}
 	}
 	call.leased = nil
@@ -201,8 +201,9 @@ func (b *batcher) finish(ctx context.Context, call *sendCall, status EnqueueStat
 			},
 			Event: call.event.Event, Token: 1, LeaseUntil: call.now.Add(del.Lease),
 		}}
-		if !b.d.lanes.redeem(del.EndpointID, it) {
+		if !b.d.lanes.redeem(it) {
 			b.d.giveBack(ctx, it)
+			b.d.lanes.cancel(del.EndpointID)
 		}
 	}
 	if waiting {

@@ -9,6 +9,9 @@ import (
 // clockAge is how old a reading of the store's clock may be: at 100 ppm of drift it is off by 3 ms then.
 const clockAge = 30 * time.Second
 
+// clockSlow is how long a reading may take: it is off by up to half of that.
+const clockSlow = 100 * time.Millisecond
+
 // storeClock estimates a store's clock without asking it each time: its last reading plus the monotonic time since.
 // Steps of this process's wall clock do not move it.
 type storeClock struct {
@@ -61,9 +64,13 @@ func (c *storeClock) read(ctx context.Context, source nower) error {
 	return err
 }
 
-// set takes a reading that was asked for at asked: the store looked at its clock halfway to now, on average.
+// set takes a reading that was asked for at asked: the store looked at its clock halfway to now, on average. One that
+// took long is worth less than the last, unless that is old.
 func (c *storeClock) set(t, asked time.Time) {
 	local := time.Now()
+	if last := c.last.Load(); last != nil && local.Sub(asked) > clockSlow && local.Sub(last.local) <= clockAge {
+		return
+	}
 	c.last.Store(&clockReading{local: local, store: t.Add(local.Sub(asked) / 2)})
 }
 

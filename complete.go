@@ -2,8 +2,8 @@ package webhook
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,6 +15,10 @@ const (
 	completeMost    = 1024                  // unflushed; then senders wait
 	completeTimeout = 15 * time.Second
 	completePause   = 200 * time.Millisecond // after an error
+
+	completeWhole    = 3               // times a batch is tried as a whole, then its outcomes one by one
+	completeFailures = 3               // of single outcomes in a row tell that the store is away
+	failingMost      = 5 * time.Minute // that claims wait for outcomes to be recorded
 )
 
 // completer records outcomes in batches. One goroutine flushes; senders add.
@@ -24,7 +28,9 @@ type completer struct {
 	wake    chan struct{}
 	mu      sync.Mutex
 	pending []finished
-	urgent  bool // something waits for the outcome: do not linger
+	urgent  bool      // something waits for the outcome: do not linger
+	dropped int       // outcomes for which there was no room when Run ended
+	failing time.Time // since when nothing can be recorded; zero: all is well
 }
 
 // finished is an outcome with what is needed to tell of it.
@@ -42,10 +48,18 @@ func newCompleter(d *Dispatcher) *completer {
 func (c *completer) add(ctx context.Context, f finished, urgent bool) {
 	select {
 	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		c.d.log.Error("webhook: outcome dropped at the end of the grace time; the delivery will be sent again",
-			slog.String("delivery", f.outcome.DeliveryID), slog.String("endpoint", f.outcome.EndpointID))
-		return
+	default: // full; only now does the end of ctx count
+		select {
+		case c.slots <- struct{}{}:
+		case <-ctx.Done():
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.dropped++
+			return
+		}
+	}
+	if f.outcome.Next != DeadLetter || c.d.opts.Trace.DeadLetter == nil {
+		f.item.Event = Event{ID: f.item.Event.ID} // nobody needs the payload any more
 	}
 	c.mu.Lock()
 	c.pending = append(c.pending, f)
@@ -65,10 +79,13 @@ func (c *completer) signal() {
 	}
 }
 
-// run flushes until end is closed and nothing is left, or ctx ends. It reports how many outcomes were left unrecorded.
-func (c *completer) run(ctx context.Context, end <-chan struct{}) int {
+// run flushes until end is closed and nothing is left, or ctx ends.
+func (c *completer) run(ctx context.Context, end <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	if c.size() > 0 { // came after the end of the last run
+		c.signal()
+	}
 	for {
 		ended := false
 		select {
@@ -76,7 +93,7 @@ func (c *completer) run(ctx context.Context, end <-chan struct{}) int {
 			ended = true
 		case <-c.wake:
 		case <-ctx.Done():
-			return c.size()
+			return
 		}
 		if !ended && !c.isUrgent() {
 			timer.Reset(completeLinger)
@@ -84,18 +101,36 @@ func (c *completer) run(ctx context.Context, end <-chan struct{}) int {
 		}
 		for batch := c.take(); len(batch) > 0; batch = c.take() {
 			if !c.flush(ctx, batch) {
-				return c.size() + len(batch)
+				return
 			}
 			if !ended && c.size() < completeRows {
 				break
 			}
 		}
 		if ended {
-			return 0
+			return
 		}
 		if c.size() > 0 {
 			c.signal()
 		}
+	}
+}
+
+// abandon forgets what is not recorded when Run has ended, and reports how much that is.
+func (c *completer) abandon() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failing = time.Time{}
+	n := len(c.pending) + c.dropped
+	c.release(len(c.pending))
+	c.pending, c.dropped = nil, 0
+	return n
+}
+
+// release gives back the room of n outcomes.
+func (c *completer) release(n int) {
+	for range n {
+		<-c.slots
 	}
 }
 
@@ -143,54 +178,94 @@ func (c *completer) take() []finished {
 	return batch
 }
 
-// flush records a batch, trying again until it succeeds or ctx ends.
+// flush records a batch, trying again until it succeeds or ctx ends: then what is left goes back to pending.
 func (c *completer) flush(ctx context.Context, batch []finished) bool {
 	for tries := 1; ; tries++ {
-		err := c.record(ctx, batch)
-		if err == nil {
-			break
+		left, err := batch, error(nil)
+		if tries <= completeWhole {
+			if err = c.record(ctx, batch); err == nil {
+				left = nil
+			}
+		} else {
+			left, err = c.recordSingly(ctx, batch)
 		}
-		if ctx.Err() != nil {
-			return false
+		c.release(len(batch) - len(left))
+		if len(left) == 0 {
+			return true
 		}
-		c.d.log.Error("webhook: recording outcomes failed; trying again", slog.Int("outcomes", len(batch)), slog.Any("error", err))
-		if tries == 3 {
-			return c.flushSingly(ctx, batch)
+		if ctx.Err() == nil {
+			c.d.log.Error("webhook: recording outcomes failed; trying again", slog.Int("outcomes", len(left)), slog.Any("error", err))
 		}
 		if !sleep(ctx, completePause) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.pending = append(left, c.pending...)
 			return false
 		}
+		if batch = left; tries >= completeWhole {
+			batch = append(batch, c.take()...) // those need not wait for the ones that cannot be recorded
+		}
 	}
-	for range batch {
-		<-c.slots
-	}
-	return true
 }
 
-// flushSingly records outcomes one by one, so that one that the store cannot take does not keep the others. That one is
-// tried again without what its receiver sent, until its lease is over and it is due again anyway.
-func (c *completer) flushSingly(ctx context.Context, batch []finished) bool {
+// recordSingly records outcomes one by one, so that one that the store cannot take does not keep the others, and returns
+// those that failed. An outcome that fails by itself is tried without what its receiver sent. It is dropped
+// only when its lease has ended and the store did take others: then the delivery is due again.
+func (c *completer) recordSingly(ctx context.Context, batch []finished) (left []finished, err error) {
+	recorded := 0
 	for i := range batch {
-		f := batch[i : i+1]
-		for err := c.record(ctx, f); err != nil; err = c.record(ctx, f) {
-			if ctx.Err() != nil {
-				return false
-			}
-			if a := f[0].outcome.Attempt; a != nil {
-				a.Response, a.Detail = nil, "not recordable: "+a.Error
-			}
-			if c.d.clock.estimate().After(f[0].item.LeaseUntil) {
-				c.d.log.Error("webhook: outcome dropped; the delivery will be sent again",
-					slog.String("delivery", f[0].outcome.DeliveryID), slog.Any("error", err))
-				break
-			}
-			if !sleep(ctx, completePause) {
-				return false
-			}
+		one := batch[i : i+1]
+		e := c.record(ctx, one)
+		if e != nil && one[0].outcome.Attempt != nil && ctx.Err() == nil {
+			e = c.record(ctx, []finished{one[0].withoutAnswer(e)})
 		}
-		<-c.slots
+		switch {
+		case e == nil:
+			recorded++
+		case recorded > 0 && ctx.Err() == nil && c.d.clock.estimate().After(one[0].item.LeaseUntil):
+			c.d.log.Error("webhook: outcome dropped; the delivery will be sent again",
+				slog.String("delivery", one[0].outcome.DeliveryID), slog.Any("error", e))
+		default:
+			left, err = append(left, one[0]), e
+		}
+		if recorded == 0 && len(left) == completeFailures {
+			// The store is away. Next time others come first, lest these be at fault.
+			return slices.Concat(batch[i+1:], left), err
+		}
 	}
-	return true
+	return left, err
+}
+
+// withoutAnswer is f without the text that came from the receiver.
+func (f finished) withoutAnswer(why error) finished {
+	a := *f.outcome.Attempt
+	a.Response, a.Detail = nil, "not recordable: "+errorDetail(why)
+	f.outcome.Attempt = &a
+	if f.outcome.Next != Delivered {
+		f.outcome.Reason = a.Detail
+	}
+	return f
+}
+
+// noteResult remembers whether the store records outcomes.
+func (c *completer) noteResult(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err != nil && c.failing.IsZero():
+		c.failing = time.Now()
+	case err == nil && !c.failing.IsZero():
+		c.failing = time.Time{}
+		c.d.feed.kick()
+	}
+}
+
+// isFailing reports whether outcomes wait for a store that does not take them. What they are about must not be claimed
+// anew meanwhile, even if its lease has ended: it would be sent again.
+func (c *completer) isFailing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.failing.IsZero() && time.Since(c.failing) < failingMost
 }
 
 // record writes a batch once, and tells of what became of it.
@@ -202,11 +277,12 @@ func (c *completer) record(ctx context.Context, batch []finished) error {
 	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
 	defer cancel()
 	res, err := c.d.store.Complete(ctx, req)
+	if err == nil && (res == nil || len(res.Outcomes) != len(batch)) {
+		err = errMalformedAnswer
+	}
+	c.noteResult(err)
 	if err != nil {
 		return err
-	}
-	if len(res.Outcomes) != len(batch) {
-		return fmt.Errorf("store answered %d of %d outcomes", len(res.Outcomes), len(batch))
 	}
 	woken := false
 	for i, f := range batch {

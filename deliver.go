@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -56,10 +58,12 @@ func (d *Dispatcher) sendAll(attempts, records context.Context) {
 
 // deliver makes an attempt, if it may be made, and says what became of it.
 func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Duration) {
-	rt, err := d.routes.resolve(ctx, it.Delivery.EndpointID)
+	rt, deleted, err := d.routes.resolve(ctx, it.Delivery.EndpointID)
 	switch {
 	case err != nil:
 		return d.returned(it, time.Second, "its endpoint could not be read"), 0
+	case rt == nil && !deleted && d.clock.estimate().Sub(it.Delivery.CreatedAt) < unknownMost:
+		return d.returned(it, time.Minute, "its endpoint is not known to the process that claimed it"), 0
 	case rt == nil:
 		return d.outcome(it, Canceled, "its endpoint does not exist"), 0
 	case rt.err != nil:
@@ -74,6 +78,10 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 	return d.try(ctx, rt, it)
 }
 
+// unknownMost is how old a delivery gets before it is canceled because its endpoint is unknown. The endpoint may be one in
+// code, and this process run older code than the sender, as in a rolling deploy.
+const unknownMost = time.Hour
+
 // try makes one attempt, keeping its lease alive where the time limit is long. An attempt that the end of Run cut off
 // does not count.
 func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, time.Duration) {
@@ -83,8 +91,10 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, tim
 	}
 	if rt.target.timeout > leaseMost {
 		keep, stop := context.WithCancel(ctx)
+		var keeper sync.WaitGroup
+		keeper.Go(func() { d.keepLease(keep, rt, it) })
+		defer keeper.Wait()
 		defer stop()
-		go d.keepLease(keep, rt, it)
 	}
 	traced := ctx
 	var prepare func(context.Context, http.Header) context.Context
@@ -94,15 +104,30 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, tim
 			return traced
 		}
 	}
-	res := d.client.attempt(ctx, rt.target, &it.Event, prepare)
+	res := d.attempt(ctx, rt.target, it, prepare)
 	a.Duration = res.Duration
 	a.Status, a.Error, a.Detail, a.Response = res.Status, res.Kind, res.Detail, res.Response
 	if a.Error == NetErrorCanceled && ctx.Err() != nil {
+		d.traceAttemptDone(traced, it, a, Queued)
 		return d.returned(it, 0, ""), 0
 	}
 	outcome := d.judge(ctx, rt, it, a, res.RetryAfter)
-	d.traceAttemptDone(traced, it, &outcome)
+	d.traceAttemptDone(traced, it, a, outcome.Next)
 	return outcome, a.Duration
+}
+
+// attempt makes the HTTP try. A panic in the caller's transport or scheme is a failure of this attempt alone. What it says
+// goes to the log and nowhere else: attempts are read by more people.
+func (d *Dispatcher) attempt(ctx context.Context, t *target, it *item, prepare func(context.Context, http.Header) context.Context) (res attemptResult) {
+	began := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			d.log.Error("webhook: an attempt panicked", slog.String("endpoint", it.Delivery.EndpointID),
+				slog.String("delivery", it.Delivery.ID), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			res = attemptResult{StartedAt: began, Duration: time.Since(began), Kind: NetErrorOther, Detail: "panic; the log has more"}
+		}
+	}()
+	return d.client.attempt(ctx, t, &it.Event, prepare)
 }
 
 // keepLease extends a lease until ctx ends, a third of its time before its end.
@@ -112,7 +137,7 @@ func (d *Dispatcher) keepLease(ctx context.Context, rt *route, it *item) {
 		now := d.clock.estimate()
 		ref.Until = now.Add(rt.lease)
 		res, err := d.store.Extend(ctx, &ExtendRequest{Now: now, Leases: []LeaseRef{ref}})
-		if err == nil && res.Leases[0] != Applied {
+		if err == nil && res != nil && len(res.Leases) == 1 && res.Leases[0] != Applied {
 			return // taken over; the outcome will be stale
 		}
 	}

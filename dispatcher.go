@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,9 @@ import (
 
 // DispatcherOptions configure a [Dispatcher]. The zero value is right for most services.
 type DispatcherOptions struct {
-	// Endpoints given in code, besides those in the store. Where both have an ID, the one given here counts.
+	// Endpoints given in code, besides those in the store. Where both have an ID, the one given here counts. Processes that
+	// run on one store should be given the same ones: what a process claims for an endpoint that it does not
+	// know it gives back for a minute, and cancels when it is an hour old.
 	Endpoints []Endpoint
 
 	// Profiles that endpoints may name. The first is the default one; none means [DefaultProfile] alone. Package profile's
@@ -162,8 +165,16 @@ func (o *DispatcherOptions) setDefaults() error {
 	if o.Owner == "" {
 		o.Owner = ids.New("run_")
 	}
-	if o.Trace == nil {
-		o.Trace = &Trace{}
+	trace := Trace{}
+	if o.Trace != nil {
+		trace = *o.Trace
+	}
+	o.Trace = &trace
+	o.Profiles = slices.Clone(o.Profiles)
+	o.Endpoints = slices.Clone(o.Endpoints)
+	for i := range o.Endpoints {
+		ep := &o.Endpoints[i]
+		ep.Types, ep.Secrets, ep.Schedule.List = slices.Clone(ep.Types), slices.Clone(ep.Secrets), slices.Clone(ep.Schedule.List)
 	}
 	return nil
 }
@@ -190,14 +201,13 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 
 	d.lanes.start()
 	var feeders, senders, recorder sync.WaitGroup
-	feeders.Go(func() { d.feed.run(ctx, attempts) })
+	feeders.Go(func() { d.feed.run(ctx, attempts, records) })
 	feeders.Go(func() { d.maintain(ctx) })
 	for range d.opts.Senders {
 		senders.Go(func() { d.sendAll(attempts, records) })
 	}
 	end := make(chan struct{})
-	unrecorded := 0
-	recorder.Go(func() { unrecorded = d.completer.run(records, end) })
+	recorder.Go(func() { d.completer.run(records, end) })
 
 	<-ctx.Done()
 	grace := time.AfterFunc(d.opts.Grace, cutOff)
@@ -213,8 +223,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	close(end)
 	recorder.Wait()
 	d.client.closeIdle()
-	if unrecorded > 0 {
-		return fmt.Errorf("webhook: run: ended with %d outcomes not recorded; those deliveries will be sent again", unrecorded)
+	if n := d.completer.abandon(); n > 0 {
+		return fmt.Errorf("webhook: run: ended with %d outcomes not recorded; those deliveries will be sent again", n)
 	}
 	return nil
 }

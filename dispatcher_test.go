@@ -73,6 +73,7 @@ func endpoint(t testing.TB, id string, types ...string) webhook.Endpoint {
 type running struct {
 	*webhook.Dispatcher
 	store *memstore.Store
+	on    webhook.Store // what the dispatcher works on; nil: store
 	rc    *receiver
 	stop  func() error // ends Run and returns its error
 }
@@ -93,7 +94,10 @@ func (r *running) start(t *testing.T, opts webhook.DispatcherOptions, eps ...web
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	opts.Endpoints = append(opts.Endpoints, eps...)
-	d, err := webhook.NewDispatcher(r.store, &opts)
+	if r.on == nil {
+		r.on = r.store
+	}
+	d, err := webhook.NewDispatcher(r.on, &opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 )
 
-// What a store may lack.
+// What a store may lack, or do wrong.
 var (
 	errNoEndpoints = errors.New("the store keeps no endpoints; give them in DispatcherOptions.Endpoints")
 	errNoHolds     = errors.New("the store keeps no holds")
+
+	errMalformedAnswer = errors.New("the store's answer does not fit the request")
 )
 
 // PutEndpoint creates or replaces an endpoint in the store, after checking it: this is the door that refuses unknown profiles,
@@ -28,7 +30,7 @@ func (d *Dispatcher) PutEndpoint(ctx context.Context, ep Endpoint) error {
 }
 
 // DeleteEndpoint removes an endpoint from the store; [ErrNotFound] when there is none. What waits for it ends as canceled
-// when its turn comes.
+// when its turn comes; with a process that was not running at the time, an hour after it was sent.
 func (d *Dispatcher) DeleteEndpoint(ctx context.Context, id string) error {
 	return d.change(ctx, id, func() error {
 		if d.routes.store == nil {
@@ -88,7 +90,7 @@ func (d *Dispatcher) hold(ctx context.Context, id, kind, reason string) error {
 func (d *Dispatcher) change(ctx context.Context, id string, f func() error) error {
 	err := f()
 	if err == nil {
-		_, err = d.routes.refresh(ctx, d.routes.current.Load())
+		_, err = d.routes.refresh(ctx, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("webhook: endpoint %q: %w", id, err)

@@ -12,6 +12,10 @@ const (
 	lanesPage  = 256 // lanes read from the store at a time
 	claimLanes = 128 // lanes named in one claim
 	claimRows  = 512 // deliveries asked for in one claim
+
+	claimFailures = 3                     // of single lanes, and no success, tell that the store is away
+	barrenPause   = 10 * time.Millisecond // after a claim that got nothing where the store says that there is more
+	rateMost      = 10 * time.Second      // a limited lane is asked for so often at least: its rate may have changed
 )
 
 // feed fills the lanes from the store: it knows which lanes have work (from walking Store.Lanes once a poll, and from
@@ -35,14 +39,19 @@ type feed struct {
 type feedEndpoint struct {
 	id    string
 	class [2]laneWork
-	turns int // rounds in which only one of both lanes had a place
+
+	// contended: the last plan found both lanes due. debt: fresh deliveries that were claimed while retries waited, less 7
+	// for each retry claimed; from 7 on retries come first.
+	contended bool
+	debt      int
 }
 
 // laneWork is what is known of a lane's work.
 type laneWork struct {
-	due  time.Time // earliest due time; zero: nothing known
-	from time.Time // lower bound for the next claim
-	walk int       // number of the walk that saw it last
+	due       time.Time // earliest due time; zero: nothing known
+	from      time.Time // lower bound for the next claim
+	notBefore time.Time // its rate allows nothing earlier
+	walk      int       // number of the walk that saw it last
 }
 
 func newFeed(d *Dispatcher) *feed {
@@ -59,6 +68,9 @@ func (f *feed) kick() {
 
 // hint tells of a delivery in the store, or about to be committed to it. It does not wake the feed.
 func (f *feed) hint(id LaneID, due time.Time) {
+	if !f.d.running.Load() {
+		return // Run begins with a walk
+	}
 	f.hintMu.Lock()
 	defer f.hintMu.Unlock()
 	if old, ok := f.hints[id]; !ok || due.Before(old) {
@@ -66,37 +78,45 @@ func (f *feed) hint(id LaneID, due time.Time) {
 	}
 }
 
-// wakeUp claims what is hinted, or walks all lanes when there is no hint.
+// wakeUp makes the feed walk all lanes soon, and claim what is hinted at once.
 func (f *feed) wakeUp() {
 	f.hintMu.Lock()
-	f.walk = f.walk || len(f.hints) == 0
+	f.walk = true
 	f.hintMu.Unlock()
 	f.kick()
 }
 
-// run feeds until ctx ends. Claims go on until work ends, so that none is cut off whose rows would then wait for their leases to end.
-func (f *feed) run(ctx, work context.Context) {
+// run feeds until ctx ends. A claim may take until attempts ends, so that none is cut off whose rows would then wait for their
+// leases to end, and what comes too late is given back until records ends.
+func (f *feed) run(ctx, attempts, records context.Context) {
 	clear(f.known)
 	f.ring, f.cursor, f.after = f.ring[:0], 0, LaneID{}
-	nextWalk := time.Now()
+	asked, nextWalk, rested := false, time.Now(), time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		asked := f.takeHints()
-		if asked || !time.Now().Before(nextWalk) {
+		asked = f.takeHints() || asked
+		began := time.Now()
+		if !began.Before(nextWalk) || asked && !began.Before(rested) {
 			if err := f.walkLanes(ctx); err != nil && ctx.Err() == nil {
 				f.d.log.Error("webhook: reading lanes failed; trying again", slog.Any("error", err))
 			}
+			// However often Wake is called, walks leave the most of the time for claims.
+			asked, rested = false, time.Now().Add(4*time.Since(began))
 			nextWalk = time.Now().Add(f.d.opts.Poll)
 		}
-		more, err := f.claim(work)
+		more, err := f.claim(attempts, records)
 		if err != nil && ctx.Err() == nil {
 			f.d.log.Error("webhook: claim failed; trying again", slog.Any("error", err))
 		}
-		if more && err == nil {
+		if more {
 			continue
 		}
-		timer.Reset(f.pause(nextWalk))
+		until := nextWalk
+		if asked && rested.Before(until) {
+			until = rested
+		}
+		timer.Reset(f.pause(until))
 		select {
 		case <-ctx.Done():
 		case <-f.wake:
@@ -105,9 +125,9 @@ func (f *feed) run(ctx, work context.Context) {
 	}
 }
 
-// pause is how long there is nothing to do: until the next walk or the next due time, whichever comes first.
-func (f *feed) pause(nextWalk time.Time) time.Duration {
-	wait := time.Until(nextWalk)
+// pause is how long there is nothing to do: until the given time or the next due time, whichever comes first.
+func (f *feed) pause(until time.Time) time.Duration {
+	wait := time.Until(until)
 	now := f.d.clock.estimate()
 	for _, e := range f.ring {
 		for _, w := range e.class {
@@ -127,7 +147,7 @@ func (f *feed) takeHints() bool {
 		w := f.lane(id)
 		w.walk = f.walks
 		if w.due.IsZero() || due.Before(w.due) {
-			w.due = due
+			w.due = latest(due, w.notBefore)
 		}
 		if due.Before(w.from) {
 			w.from = due
@@ -154,11 +174,15 @@ func (f *feed) walkLanes(ctx context.Context) error {
 	began := time.Now()
 	for {
 		res, err := f.d.store.Lanes(ctx, &LanesRequest{After: f.after, Limit: lanesPage})
+		if err == nil && res == nil {
+			err = errMalformedAnswer
+		}
 		if err != nil {
 			return err
 		}
 		for _, l := range res.Lanes {
-			*f.lane(l.LaneID) = laneWork{due: l.Earliest, from: l.Earliest, walk: f.walks + 1}
+			w := f.lane(l.LaneID)
+			w.due, w.from, w.walk = latest(l.Earliest, w.notBefore), l.Earliest, f.walks+1
 		}
 		f.after = res.Next
 		if res.Next == (LaneID{}) {
@@ -178,7 +202,7 @@ func (f *feed) forget() {
 	for _, e := range f.ring {
 		live := false
 		for c := range e.class {
-			if e.class[c].walk < f.walks-1 || (e.class[c].walk < f.walks && e.class[c].due.IsZero()) {
+			if e.class[c].walk < f.walks-1 || e.class[c].walk < f.walks && e.class[c].due.IsZero() {
 				e.class[c] = laneWork{}
 			}
 			live = live || e.class[c].walk > 0
@@ -197,60 +221,130 @@ func (f *feed) forget() {
 }
 
 // claim asks the store for deliveries of lanes that are due and have room, in turn. It reports whether to go on at once.
-func (f *feed) claim(ctx context.Context) (more bool, err error) {
-	asked := time.Now()
-	req := f.plan()
+func (f *feed) claim(ctx, records context.Context) (more bool, err error) {
+	if f.d.completer.isFailing() {
+		return false, nil
+	}
+	req, cut := f.plan()
 	if len(req.Lanes) == 0 {
 		return false, nil
 	}
+	var tally claimTally
+	got := f.ask(ctx, records, req, &tally)
+	return got > 0 || cut && tally.succeeded > 0, tally.err
+}
+
+// claimTally counts what became of one claim and of the parts it was taken apart into.
+type claimTally struct {
+	succeeded int // parts
+	failed    int // single lanes
+	err       error
+}
+
+// ask claims, and where that fails asks for the halves by themselves, so that a lane that cannot be read keeps no other. It
+// returns how many deliveries came.
+func (f *feed) ask(ctx, records context.Context, req *ClaimRequest, tally *claimTally) (got int) {
+	got, err := f.askOnce(ctx, records, req)
+	if err == nil {
+		tally.succeeded++
+		return got
+	}
+	tally.err = err
+	if len(req.Lanes) == 1 {
+		tally.failed++
+		f.lane(req.Lanes[0].LaneID).due = time.Time{} // not before the next walk
+		f.d.lanes.settleClaim(req.Lanes[0].EndpointID, false)
+		return 0
+	}
+	half := len(req.Lanes) / 2
+	for _, lanes := range [][]LaneClaim{req.Lanes[:half], req.Lanes[half:]} {
+		if ctx.Err() != nil || tally.succeeded == 0 && tally.failed >= claimFailures {
+			break
+		}
+		part := &ClaimRequest{Now: req.Now, Owner: req.Owner, Lanes: lanes}
+		for i := range lanes {
+			part.Limit += lanes[i].Max
+		}
+		got += f.ask(ctx, records, part, tally)
+	}
+	return got
+}
+
+// askOnce makes one claim, queues what it yields, and returns how many that is.
+func (f *feed) askOnce(ctx, records context.Context, req *ClaimRequest) (int, error) {
+	asked := time.Now()
 	res, err := f.d.store.Claim(ctx, req)
+	if err == nil && (res == nil || len(res.Lanes) != len(req.Lanes)) {
+		err = errMalformedAnswer
+	}
 	info := ClaimInfo{Lanes: len(req.Lanes), Duration: time.Since(asked), Err: err}
 	if err == nil {
 		info.Deliveries = len(res.Deliveries)
 	}
 	f.d.traceClaim(ctx, info)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	if !res.Now.IsZero() {
 		f.d.clock.set(res.Now, asked)
 	}
-	for i := range res.Lanes {
-		f.note(&req.Lanes[i], &res.Lanes[i], req.Now)
-	}
+	got := make(map[LaneID]int, len(req.Lanes))
 	for i := range res.Deliveries {
 		it := &item{Claimed: res.Deliveries[i]}
+		got[it.lane()]++
 		if !f.d.lanes.push(it, f.d.routes.inFlightCap(it.Delivery.EndpointID)) {
-			f.d.giveBack(ctx, it)
+			f.d.giveBack(records, it)
 		}
 	}
-	return len(res.Deliveries) > 0 || len(req.Lanes) == claimLanes, nil
+	for i := range res.Lanes {
+		f.note(&req.Lanes[i], &res.Lanes[i], got[req.Lanes[i].LaneID], req.Now)
+	}
+	for i := range req.Lanes {
+		id := req.Lanes[i].EndpointID
+		e := f.known[id]
+		f.d.lanes.settleClaim(id, e.class[Fresh].isDue(req.Now) || e.class[Retry].isDue(req.Now))
+	}
+	return len(res.Deliveries), nil
 }
 
-// note remembers how a claim left a lane.
-func (f *feed) note(asked *LaneClaim, status *LaneStatus, now time.Time) {
+// note remembers how a claim that yielded got deliveries of a lane left it.
+func (f *feed) note(asked *LaneClaim, status *LaneStatus, got int, now time.Time) {
 	w := f.lane(asked.LaneID)
 	w.from = status.NextFrom
 	switch {
 	case status.Held:
 		w.due = status.HeldUntil
 	case !status.RateUntil.IsZero():
-		w.due = status.RateUntil
+		w.notBefore = status.RateUntil
+		if most := now.Add(rateMost); w.notBefore.After(most) {
+			w.notBefore = most
+		}
+		w.due = w.notBefore
 	case status.More:
 		w.due = now
-		f.d.lanes.want(asked.EndpointID)
 	default:
 		w.due = time.Time{} // unknown until the next walk
 	}
+	if got == 0 && w.isDue(now) { // others have them locked, or the store looked at many that wait for their ordering key
+		w.due = now.Add(barrenPause)
+	}
+	if e := f.known[asked.EndpointID]; e.contended && asked.Class == Fresh {
+		e.debt = min(e.debt+got, 8*retryEvery)
+	} else if asked.Class == Retry {
+		e.debt = max(e.debt-retryEvery*got, 0)
+	}
 }
 
-// plan goes once around the endpoints from where the last plan ended.
-func (f *feed) plan() *ClaimRequest {
+// retryEvery is how many fresh deliveries may go before a retry that waits.
+const retryEvery = 7
+
+// plan goes once around the endpoints from where the last plan ended; cut short when the claim is as large as it may be.
+func (f *feed) plan() (req *ClaimRequest, cut bool) {
 	now := f.d.clock.estimate()
-	req := &ClaimRequest{Now: now, Owner: f.d.opts.Owner, Limit: min(f.d.lanes.limit(f.d.opts.Senders), claimRows)}
-	total := 0
+	most := min(f.d.lanes.limit(f.d.opts.Senders), claimRows)
+	req = &ClaimRequest{Now: now, Owner: f.d.opts.Owner}
 	for range f.ring {
-		if total >= req.Limit || len(req.Lanes)+1 >= claimLanes {
+		if cut = req.Limit >= most || len(req.Lanes) >= claimLanes-1; cut {
 			break
 		}
 		if f.cursor >= len(f.ring) {
@@ -258,45 +352,60 @@ func (f *feed) plan() *ClaimRequest {
 		}
 		e := f.ring[f.cursor]
 		f.cursor++
-		total += f.planEndpoint(req, e, now, req.Limit-total)
+		req.Limit += f.planEndpoint(req, e, now, most-req.Limit)
 	}
-	req.Limit = total
-	return req
+	return req, cut
 }
 
 // planEndpoint names the lanes of an endpoint that are due, and returns how many deliveries it asked for. Where both
-// are, fresh deliveries get the room but an eighth of it, at least one in every eighth round.
+// are, fresh deliveries get the room but an eighth of it, and go first until retries are owed one: a rate may allow no more.
 func (f *feed) planEndpoint(req *ClaimRequest, e *feedEndpoint, now time.Time, limit int) int {
 	fresh, retry := e.class[Fresh].isDue(now), e.class[Retry].isDue(now)
 	if !fresh && !retry {
 		return 0
 	}
 	r := f.d.routes.lookup(e.id)
+	if r.held {
+		return 0
+	}
 	room := min(f.d.lanes.room(e.id, r.inFlight), limit)
 	if room == 0 {
 		return 0
 	}
-	share := [2]int{Fresh: room, Retry: 0}
+	e.contended = fresh && retry
+	owed := e.debt >= retryEvery
+	var share [2]int
 	switch {
-	case !fresh:
-		share = [2]int{Retry: room}
-	case retry && room > 1:
+	case !retry:
+		share[Fresh] = room
+	case !fresh, room == 1 && owed:
+		share[Retry] = room
+	case room > 1:
 		share[Retry] = max(1, room/8)
+		fallthrough
+	default:
 		share[Fresh] = room - share[Retry]
-	case retry:
-		if e.turns++; e.turns%8 == 0 {
-			share = [2]int{Retry: 1}
-		}
 	}
-	for class, n := range share {
-		if n > 0 {
+	order := []Class{Fresh, Retry}
+	if owed {
+		order = []Class{Retry, Fresh}
+	}
+	for _, class := range order {
+		if n := share[class]; n > 0 {
 			req.Lanes = append(req.Lanes, LaneClaim{
-				LaneID: LaneID{EndpointID: e.id, Class: Class(class)}, Max: n,
+				LaneID: LaneID{EndpointID: e.id, Class: class}, Max: n,
 				Lease: r.lease, From: e.class[class].from, Rate: r.rate,
 			})
 		}
 	}
-	return share[Fresh] + share[Retry]
+	return room
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 func (w *laneWork) isDue(now time.Time) bool { return !w.due.IsZero() && !w.due.After(now) }

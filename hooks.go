@@ -13,7 +13,8 @@ type Trace struct {
 	// AttemptStart is called before each attempt. The context that it returns is the attempt's, and AttemptDone's.
 	AttemptStart func(ctx context.Context, info AttemptStartInfo) context.Context
 
-	// AttemptDone is called after each attempt, before its outcome is recorded.
+	// AttemptDone is called after each attempt, before its outcome is recorded. An attempt that the end of Run cut off has
+	// Queued as Next: it does not count, and is not recorded.
 	AttemptDone func(ctx context.Context, info AttemptDoneInfo)
 
 	// Claim is called after each claim that asked the store.

@@ -19,6 +19,15 @@ type item struct {
 	lanes *endpointLanes
 }
 
+// lane is where an item came from.
+func (it *item) lane() LaneID {
+	id := LaneID{EndpointID: it.Delivery.EndpointID, Class: Fresh}
+	if it.Delivery.Attempts > 0 {
+		id.Class = Retry
+	}
+	return id
+}
+
 // size is what an item weighs against prefetchBytes.
 func (it *item) size() int { return len(it.Event.Payload) + 512 }
 
@@ -33,9 +42,9 @@ type lanes struct {
 	open     bool                 // takes items and reservations
 	idle     int                  // senders waiting
 	queued   int                  // items waiting
-	bytes    int                  // their size
+	size     int                  // of a delivery in memory, on average
 	reserved int
-	full     int    // > 0: the feed found no room at all, and is kicked when so few are queued
+	low      int    // the feed is kicked when fewer are queued; 0: it is not waiting for that
 	kick     func() // wakes the feed: there is room for more of a lane it wants to fill
 }
 
@@ -49,7 +58,8 @@ type endpointLanes struct {
 	retry    fifo[*item]
 	turns    int  // items taken, to give retries their turn
 	inReady  bool // stands in lanes.ready
-	wanted   bool // the feed knows of due deliveries that did not fit
+	wanted   bool // the feed is to be kicked when there is room
+	backlog  bool // the feed knows of due deliveries in the store, or is claiming some
 	average  time.Duration
 }
 
@@ -86,33 +96,47 @@ func (l *lanes) reserve(id string, cap int) bool {
 		return false
 	}
 	e := l.get(id, cap)
-	if e.inFlight+e.reserved+e.waiting() >= e.cap {
-		return false
+	if e.backlog || e.inFlight+e.reserved+e.waiting() >= e.cap {
+		l.tidy(e)
+		return false // what waits in the store comes first, above all retries
 	}
 	e.reserved++
 	l.reserved++
 	return true
 }
 
-// redeem ends a reservation: with the delivery, once it is committed and leased, or with nil. It reports whether the
-// delivery was taken; after stop it is not, and must be given back.
-func (l *lanes) redeem(id string, it *item) bool {
+// redeem ends a reservation with the delivery, once it is committed and leased. After stop it reports false: then the
+// delivery must be given back, and the reservation ended by cancel after that, so that the drain waits for both.
+func (l *lanes) redeem(it *item) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.open {
+		return false
+	}
+	e := l.byID[it.Delivery.EndpointID]
+	l.unreserve(e)
+	return l.put(e, it)
+}
+
+// cancel ends a reservation without a delivery.
+func (l *lanes) cancel(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.byID[id]
+	l.unreserve(e)
+	l.refill(e)
+	l.tidy(e)
+}
+
+func (l *lanes) unreserve(e *endpointLanes) {
 	e.reserved--
 	l.reserved--
 	if l.reserved == 0 {
 		l.settled.Broadcast()
 	}
-	if it == nil {
-		l.tidy(e)
-		return true
-	}
-	return l.put(e, it)
 }
 
-// push queues a claimed delivery. It reports whether it was taken, as redeem does.
+// push queues a claimed delivery. It reports whether it was taken; after stop it is not, and must be given back.
 func (l *lanes) push(it *item, cap int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,13 +148,17 @@ func (l *lanes) put(e *endpointLanes, it *item) bool {
 		return false
 	}
 	it.lanes = e
-	if it.Delivery.Attempts > 0 {
+	if it.lane().Class == Retry {
 		e.retry.push(it)
 	} else {
 		e.fresh.push(it)
 	}
 	l.queued++
-	l.bytes += it.size()
+	if l.size == 0 {
+		l.size = it.size()
+	} else {
+		l.size += (it.size() - l.size) / 8
+	}
 	l.offer(e)
 	return true
 }
@@ -157,11 +185,10 @@ func (l *lanes) next() *item {
 			it := e.take()
 			e.inFlight++
 			l.queued--
-			l.bytes -= it.size()
 			l.offer(e)
 			l.refill(e)
-			if l.full > 0 && l.queued <= l.full {
-				l.full = 0
+			if l.queued < l.low {
+				l.low = 0
 				l.kick()
 			}
 			return it
@@ -190,7 +217,7 @@ func (l *lanes) done(it *item, took time.Duration) {
 	l.tidy(e)
 }
 
-// refill wakes the feed when a lane that it wants to fill has run low.
+// refill wakes the feed, once, when a lane that it wants to fill has run low.
 func (l *lanes) refill(e *endpointLanes) {
 	if e.wanted && e.waiting() <= e.prefetch()/2 && e.room() > 0 {
 		e.wanted = false
@@ -200,42 +227,47 @@ func (l *lanes) refill(e *endpointLanes) {
 
 // tidy forgets an endpoint that has nothing in memory. Its average goes too: it is learned anew.
 func (l *lanes) tidy(e *endpointLanes) {
-	if e.inFlight == 0 && e.reserved == 0 && e.waiting() == 0 && !e.inReady && !e.wanted && len(l.byID) > 1024 {
+	if e.inFlight == 0 && e.reserved == 0 && e.waiting() == 0 && !e.inReady && !e.wanted && !e.backlog && len(l.byID) > 1024 {
 		delete(l.byID, e.id)
 	}
 }
 
-// room tells how many deliveries may be claimed for an endpoint now. When that is none, and the feed has some to claim, the
-// feed is kicked as soon as there is room.
+// room tells how many due deliveries may be claimed for an endpoint now. From then on nothing is handed over to it past those that
+// wait in the store, until settleClaim. When there is no room, the feed is kicked as soon as there is.
 func (l *lanes) room(id string, cap int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.get(id, cap)
 	n := e.room()
-	e.wanted = n <= 0
+	e.wanted, e.backlog = n <= 0, true
 	return max(n, 0)
 }
 
-// want asks for a kick when the endpoint runs low.
-func (l *lanes) want(id string) {
+// settleClaim ends what room began: nothing more is due in the store, or more is, and the feed is kicked when the endpoint runs low.
+func (l *lanes) settleClaim(id string, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e := l.byID[id]; e != nil {
-		e.wanted = true
+		e.wanted, e.backlog = e.wanted || more, more
 		l.refill(e)
+		l.tidy(e)
 	}
 }
 
-// limit tells how many deliveries may be claimed in all. When that is none, the feed is kicked when the queue is half empty.
+// limit tells how many deliveries may be claimed in all: for the idle senders, and up to two more for each sender as far as
+// their payloads have room in memory. When that is not worth a claim, less than a quarter of it all, it is none, and the
+// feed is kicked when it is.
 func (l *lanes) limit(senders int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := l.idle + 2*senders - l.queued - l.reserved
-	if l.queued > 0 {
-		n = min(n, (prefetchBytes-l.bytes)/(l.bytes/l.queued))
+	most := 2 * senders
+	if l.size > 0 {
+		most = min(most, prefetchBytes/l.size+1)
 	}
-	if n <= 0 {
-		l.full = l.queued / 2
+	n := l.idle + most - l.queued - l.reserved
+	if worth := (most + 3) / 4; n < worth && l.queued > 0 {
+		l.low = max(l.queued-(worth-n), 0) + 1
+		return 0
 	}
 	return n
 }
@@ -251,9 +283,9 @@ func (l *lanes) stop() []*item {
 		for e.waiting() > 0 {
 			left = append(left, e.take())
 		}
-		e.inReady, e.wanted = false, false
+		e.inReady, e.wanted, e.backlog = false, false, false
 	}
-	l.queued, l.bytes = 0, 0
+	l.queued, l.low = 0, 0
 	l.ready = fifo[*endpointLanes]{}
 	return left
 }

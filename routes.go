@@ -23,6 +23,10 @@ type routes struct {
 
 	current atomic.Pointer[routeTable]
 	turn    chan struct{} // one refresh at a time; a channel, because it is held while the store is asked
+
+	// Whoever has the turn may touch these: the last failure, for those that waited for it.
+	failure  error
+	failedAt time.Time
 }
 
 // route is an endpoint with all that is needed to send to it. It is never changed once made.
@@ -45,6 +49,7 @@ type routeTable struct {
 	madeAt  time.Time
 	version int64
 	byID    map[string]*route
+	deleted map[string]bool // endpoints that this process has seen deleted
 	tenants map[string]*subscriptions
 }
 
@@ -69,7 +74,7 @@ func newRoutes(d *Dispatcher, store Store) (*routes, error) {
 		seen[ep.ID] = true
 		r.static = append(r.static, d.newRoute(ep))
 	}
-	table := &routeTable{byID: make(map[string]*route)}
+	table := &routeTable{byID: make(map[string]*route), deleted: make(map[string]bool)}
 	for _, rt := range r.static {
 		table.byID[rt.endpoint.ID] = rt
 	}
@@ -85,6 +90,7 @@ func (r *routes) table(ctx context.Context, tx Enqueuer) (*routeTable, error) {
 		return t, nil
 	}
 	if changes, ok := tx.(changesReader); ok {
+		r.refreshSoon()
 		return r.within(ctx, t, changes)
 	}
 	return r.refresh(ctx, t)
@@ -101,6 +107,9 @@ type changesReader interface {
 // within reads changes through a caller's transaction. They are not kept: the transaction may see what is not committed.
 func (r *routes) within(ctx context.Context, t *routeTable, tx changesReader) (*routeTable, error) {
 	changes, err := tx.EndpointChanges(ctx, t.version)
+	if err == nil && changes == nil {
+		err = errMalformedAnswer
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -110,27 +119,55 @@ func (r *routes) within(ctx context.Context, t *routeTable, tx changesReader) (*
 	return r.apply(t, changes, nil), nil
 }
 
-// refresh brings the table up to date, unless somebody has made a newer one than old meanwhile.
+// refreshSoon brings the table up to date in the background, as soon as the store has a connection to spare, so that the next
+// transaction need not read so much.
+func (r *routes) refreshSoon() {
+	select {
+	case r.turn <- struct{}{}:
+	default:
+		return // under way
+	}
+	go func() {
+		defer func() { <-r.turn }()
+		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+		defer cancel()
+		_, _ = r.renew(ctx) // whoever needs it next will see the error
+	}()
+}
+
+// refresh brings the table up to date. Callers that have found the same table too old share one reading of the store, and its failure.
+// With old nil a reading counts only if it began after the call: one under way may have missed what the caller is after.
 func (r *routes) refresh(ctx context.Context, old *routeTable) (*routeTable, error) {
 	if r.isStatic() {
-		return old, nil
+		return r.current.Load(), nil
 	}
+	began := time.Now()
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if t := r.current.Load(); t != old {
+	if t := r.current.Load(); old != nil && t != old || t.madeAt.After(began) {
 		return t, nil
 	}
-	asked := time.Now()
+	if old != nil && r.failure != nil && began.Before(r.failedAt) {
+		return nil, r.failure
+	}
+	return r.renew(ctx)
+}
+
+// renew reads the store and replaces the table. The caller has the turn.
+func (r *routes) renew(ctx context.Context) (*routeTable, error) {
+	asked, old := time.Now(), r.current.Load()
 	changes, holds, err := r.read(ctx, old.version)
 	if err != nil {
+		r.failure, r.failedAt = err, time.Now()
 		return nil, err
 	}
 	t := r.apply(old, changes, holds)
 	t.madeAt = asked
+	r.failure = nil
 	r.current.Store(t)
 	return t, nil
 }
@@ -139,7 +176,10 @@ func (r *routes) refresh(ctx context.Context, old *routeTable) (*routeTable, err
 func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChanges, holds []HoldStatus, err error) {
 	changes = &EndpointChanges{Version: version}
 	if r.store != nil {
-		if changes, err = r.store.EndpointChanges(ctx, version); err != nil {
+		if changes, err = r.store.EndpointChanges(ctx, version); err == nil && changes == nil {
+			err = errMalformedAnswer
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 	}
@@ -157,24 +197,30 @@ func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChan
 
 // apply makes a new table of an old one.
 func (r *routes) apply(old *routeTable, changes *EndpointChanges, holds []HoldStatus) *routeTable {
-	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, tenants: old.tenants}
+	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, deleted: old.deleted, tenants: old.tenants}
 	held := make(map[string]bool, len(holds))
 	for _, h := range holds {
 		held[h.EndpointID] = true
 	}
-	same := len(changes.Put)+len(changes.Deleted) == 0
+	restored := changes.Version < old.version // from a backup: changes are all that there is
+	same := len(changes.Put)+len(changes.Deleted) == 0 && !restored
 	for id, rt := range old.byID {
 		same = same && rt.held == held[id]
 	}
 	if same {
 		return t
 	}
-	t.byID = maps.Clone(old.byID)
+	t.byID, t.deleted = maps.Clone(old.byID), maps.Clone(old.deleted)
+	if restored {
+		clear(t.byID)
+	}
 	for _, id := range changes.Deleted {
 		delete(t.byID, id)
+		t.deleted[id] = true
 	}
 	for _, ep := range changes.Put {
 		t.byID[ep.ID] = r.d.newRoute(ep)
+		delete(t.deleted, ep.ID)
 	}
 	for _, rt := range r.static { // code wins over the store
 		t.byID[rt.endpoint.ID] = rt
@@ -250,23 +296,24 @@ func (r *routes) lookup(id string) *route {
 	return r.d.unknownRoute()
 }
 
-// resolve returns the endpoint's route for an attempt, no older than routesAge. It is nil when there is no such endpoint.
-func (r *routes) resolve(ctx context.Context, id string) (*route, error) {
+// resolve returns the endpoint's route for an attempt, no older than routesAge; nil when there is no such endpoint, with
+// deleted when that is since this process has been looking. Without that, another process may have it in code.
+func (r *routes) resolve(ctx context.Context, id string) (rt *route, deleted bool, err error) {
 	t, err := r.table(ctx, nil)
 	if err != nil {
 		// What was known a moment ago is better than standing still while the store is away.
 		t = r.current.Load()
 	}
 	if rt := t.byID[id]; rt != nil {
-		return rt, nil
+		return rt, false, nil
+	}
+	if err == nil && !t.deleted[id] {
+		t, err = r.refresh(ctx, nil) // it may be younger than the table
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if t, err = r.refresh(ctx, t); err != nil {
-		return nil, err
-	}
-	return t.byID[id], nil
+	return t.byID[id], t.deleted[id], nil
 }
 
 // inFlightCap is how many attempts an endpoint may have under way.

@@ -27,7 +27,7 @@ func NewEventID() string { return ids.New("evt_") }
 //
 // The event is copied: the caller may reuse Payload and Header.
 func (d *Dispatcher) Send(ctx context.Context, ev Event) (id string, err error) {
-	call, err := d.prepare(ctx, ev, nil)
+	call, err := d.prepare(ctx, &ev, nil)
 	if err != nil {
 		return ev.ID, err
 	}
@@ -46,7 +46,7 @@ func (d *Dispatcher) SendTx(ctx context.Context, tx Enqueuer, ev Event) (id stri
 	if tx == nil {
 		return ev.ID, &FieldError{Op: "send", Field: "tx", Reason: "is nil"}
 	}
-	call, err := d.prepare(ctx, ev, tx)
+	call, err := d.prepare(ctx, &ev, tx)
 	if err != nil {
 		return ev.ID, err
 	}
@@ -60,6 +60,9 @@ func (d *Dispatcher) SendTx(ctx context.Context, tx Enqueuer, ev Event) (id stri
 		return id, fmt.Errorf("webhook: send: %w", err)
 	}
 	res, err := tx.Enqueue(ctx, &EnqueueRequest{Now: now, Events: []NewEvent{call.event}})
+	if err == nil && (res == nil || len(res.Events) != 1) {
+		err = errMalformedAnswer
+	}
 	if err != nil {
 		return id, fmt.Errorf("webhook: send: %w", err)
 	}
@@ -74,9 +77,9 @@ func (d *Dispatcher) SendTx(ctx context.Context, tx Enqueuer, ev Event) (id stri
 	return id, nil
 }
 
-// prepare checks and copies an event and fans it out.
-func (d *Dispatcher) prepare(ctx context.Context, ev Event, tx Enqueuer) (*sendCall, error) {
-	if err := d.checkEvent(&ev); err != nil {
+// prepare checks an event, gives it an ID if it has none, copies what it points to, and fans it out.
+func (d *Dispatcher) prepare(ctx context.Context, ev *Event, tx Enqueuer) (*sendCall, error) {
+	if err := d.checkEvent(ev); err != nil {
 		return nil, err
 	}
 	if ev.ID == "" {
@@ -89,8 +92,8 @@ func (d *Dispatcher) prepare(ctx context.Context, ev Event, tx Enqueuer) (*sendC
 		return nil, fmt.Errorf("webhook: send: reading endpoints: %w", err)
 	}
 	call := &sendCall{
-		event:  NewEvent{Event: ev, Digest: digest(&ev)},
-		routes: table.match(&ev),
+		event:  NewEvent{Event: *ev, Digest: digest(ev)},
+		routes: table.match(ev),
 		done:   make(chan error, 1),
 	}
 	call.event.Deliveries = make([]NewDelivery, len(call.routes))

@@ -23,28 +23,27 @@ func (d *Dispatcher) traceAttemptStart(ctx context.Context, it *item, number int
 	return out
 }
 
-func (d *Dispatcher) traceAttemptDone(ctx context.Context, it *item, o *Outcome) {
-	d.logAttempt(ctx, it, o)
+func (d *Dispatcher) traceAttemptDone(ctx context.Context, it *item, a *Attempt, next State) {
+	d.logAttempt(ctx, it, a, next)
 	if d.opts.Trace.AttemptDone == nil {
 		return
 	}
 	defer d.guard("AttemptDone")
-	d.opts.Trace.AttemptDone(ctx, AttemptDoneInfo{Event: it.Event, Delivery: it.Delivery, Attempt: *o.Attempt, Next: o.Next})
+	d.opts.Trace.AttemptDone(ctx, AttemptDoneInfo{Event: it.Event, Delivery: it.Delivery, Attempt: *a, Next: next})
 }
 
-// logAttempt tells of failures at Warn, of successes at Debug.
-func (d *Dispatcher) logAttempt(ctx context.Context, it *item, o *Outcome) {
+// logAttempt tells of failures at Warn, of successes and of what the end of Run cut off at Debug.
+func (d *Dispatcher) logAttempt(ctx context.Context, it *item, a *Attempt, next State) {
 	level := slog.LevelWarn
-	if o.Next == Delivered {
+	if next == Delivered || next == Queued {
 		level = slog.LevelDebug
 	}
 	if !d.log.Enabled(ctx, level) {
 		return
 	}
-	a := o.Attempt
 	attrs := []slog.Attr{
 		slog.String("event", it.Event.ID), slog.String("endpoint", it.Delivery.EndpointID), slog.String("delivery", it.Delivery.ID),
-		slog.Int("attempt", a.Number), slog.Int("status", a.Status), slog.Duration("duration", a.Duration), slog.String("state", string(o.Next)),
+		slog.Int("attempt", a.Number), slog.Int("status", a.Status), slog.Duration("duration", a.Duration), slog.String("state", string(next)),
 	}
 	if a.Error != "" {
 		attrs = append(attrs, slog.String("error", a.Error), slog.String("detail", a.Detail))

@@ -147,13 +147,32 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 	if err := s.moveRows(ctx, q, rows); err != nil {
 		return err
 	}
-	err := insertEach(ctx, s, q, s.sql.finish, ended, func(r **outcomeRow) []any {
-		return []any{(*r).state, (*r).reason, (*r).attempts, now, (*r).id}
-	})
-	if err != nil {
+	if err := s.finishRows(ctx, q, now, ended); err != nil {
 		return err
 	}
-	return insertEach(ctx, s, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
+	return insertRows(ctx, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
+}
+
+// finishRows writes the ends into the records, one statement for all that end alike: most are delivered by their first attempt.
+func (s *Store) finishRows(ctx context.Context, q querier, now int64, ended []*outcomeRow) error {
+	type end struct {
+		state, reason string
+		attempts      int64
+	}
+	alike := make(map[end][]string)
+	for _, r := range ended {
+		e := end{r.state, r.reason, r.attempts}
+		alike[e] = append(alike[e], r.id)
+	}
+	for e, ids := range alike {
+		for part := range slices.Chunk(ids, maxRows) {
+			args := append([]any{e.state, e.reason, e.attempts, now}, anys(part)...)
+			if _, err := q.ExecContext(ctx, withList(s.sql.finish, len(part)), args...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // moveRows does to the queue what the outcomes say.

@@ -90,10 +90,7 @@ INSERT INTO {prefix}queue (class, due_at, attempts, reason, id, event_id, endpoi
 VALUES (?, ?, ?, ?, ?, '', '', 0, 0, 0)
 ON DUPLICATE KEY UPDATE owner = NULL, class = VALUES(class), due_at = VALUES(due_at), attempts = VALUES(attempts), reason = VALUES(reason)`,
 
-	finish: `
-INSERT INTO {prefix}delivery (state, reason, attempts, finished_at, id, event_id, endpoint_id, ordering_key, seq, created_at)
-VALUES (?, ?, ?, ?, ?, '', '', '', 0, 0)
-ON DUPLICATE KEY UPDATE state = VALUES(state), reason = VALUES(reason), attempts = VALUES(attempts), finished_at = VALUES(finished_at)`,
+	finish: `UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ? WHERE id IN {list}`,
 
 	extend: `
 INSERT INTO {prefix}queue (due_at, id, event_id, endpoint_id, class, token, seq, created_at, attempts)

@@ -108,6 +108,7 @@ WITH lane AS (
 	FROM pick LEFT JOIN LATERAL (
 		SELECT b.id FROM {prefix}queue b
 		WHERE b.endpoint_id = pick.endpoint_id AND b.order_key = pick.order_key AND b.seq = pick.seq - 1
+		OFFSET 0 -- one probe a row: as a join it would be a hash of the whole queue, loops being off
 	) before ON pick.order_key IS NOT NULL
 ), moved AS (
 	UPDATE {prefix}queue q SET

@@ -30,7 +30,8 @@ ON CONFLICT (endpoint_id, order_key) DO UPDATE SET tail = tail + excluded.tail`,
 
 	digests: `SELECT id, digest FROM {prefix}event_id WHERE id IN {list}`,
 
-	// One probe of the index a lane. Classes beyond 1 are no lanes and are jumped over as one.
+	// One probe of the index a lane. Classes beyond 1 are no lanes and are jumped over as one. SQLite seeks to the whole
+	// row value only where it has as many columns as the index; with fewer it would read the lane to its end.
 	lanes: `
 WITH RECURSIVE hop (endpoint_id, class, due_at) AS (
 	SELECT * FROM (
@@ -79,7 +80,7 @@ WHERE id IN {list} AND owner IS NOT NULL`,
 
 	again: `UPDATE {prefix}queue SET owner = NULL, class = ?, due_at = ?, attempts = ?, reason = ? WHERE id = ?`,
 
-	finish: `UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ? WHERE id = ?`,
+	finish: `UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ? WHERE id IN {list}`,
 
 	extend: `UPDATE {prefix}queue SET due_at = ? WHERE id = ?`,
 

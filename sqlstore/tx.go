@@ -127,10 +127,16 @@ func (s *Store) writeSQLite(ctx context.Context, fn func(context.Context, querie
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	if err := fn(ctx, conn); err != nil {
+	// Statements run on a context that cannot end: a driver in the same process needs a goroutine a statement to watch one
+	// that can, which costs as much as the statement. The transaction is short, and looks at ctx before it commits.
+	within := context.WithoutCancel(ctx)
+	if err := fn(within, conn); err != nil {
 		return err
 	}
-	if _, err := conn.ExecContext(context.WithoutCancel(ctx), "COMMIT"); err != nil {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(within, "COMMIT"); err != nil {
 		return err
 	}
 	done = true

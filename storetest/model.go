@@ -163,7 +163,7 @@ func (m *model) claimed(req *webhook.ClaimRequest, res *webhook.ClaimResult) err
 func (m *model) claimedLane(now time.Time, l webhook.LaneClaim, room int, got []webhook.Claimed, st webhook.LaneStatus) error {
 	held, until := m.held(l.EndpointID)
 	if st.Held != held || !st.HeldUntil.Equal(until) {
-		return fmt.Errorf("Held is %v until %v, want %v until %v", st.Held, st.HeldUntil, held, until)
+		return fmt.Errorf("lane status Held is %v until %v, want %v until %v", st.Held, st.HeldUntil, held, until)
 	}
 	if held && len(got) > 0 {
 		return fmt.Errorf("%v while the endpoint is on hold", ids(got))

@@ -35,7 +35,7 @@ const (
 const (
 	breakAck   = "acknowledges before the commit"
 	breakLease = "leases never end"
-	breakClaim = "sometimes claims for a moment only"
+	breakClaim = "claims for a moment only at first"
 	breakFence = "completes whatever the token"
 )
 
@@ -81,6 +81,8 @@ type crashStore struct {
 	db    *sql.DB
 	point *point
 	fault string
+
+	claims atomic.Int64 // of lanes
 }
 
 func (s *crashStore) Enqueue(ctx context.Context, req *webhook.EnqueueRequest) (res *webhook.EnqueueResult, err error) {
@@ -118,7 +120,7 @@ func (s *crashStore) Claim(ctx context.Context, req *webhook.ClaimRequest) (*web
 		switch {
 		case s.fault == breakLease:
 			req.Lanes[i].Lease = time.Hour
-		case s.fault == breakClaim && rand.IntN(20) == 0:
+		case s.fault == breakClaim && s.claims.Add(1) <= 20:
 			req.Lanes[i].Lease = 50 * time.Millisecond
 		}
 	}

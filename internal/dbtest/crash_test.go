@@ -22,7 +22,7 @@ const (
 	crashLease     = crashTimeout + crashMargin
 	crashPoll      = 200 * time.Millisecond
 	crashSlack     = 15 * time.Second      // for a busy machine: starting a process, draining the backlog
-	crashEach      = 10 * time.Millisecond // for each delivery that is unfinished or to be sent
+	crashEach      = 20 * time.Millisecond // for each delivery that is unfinished or to be sent
 	crashEndpoints = 2
 	crashEvents    = 400
 )
@@ -208,7 +208,7 @@ type wreck struct {
 	prefix string
 	killed time.Time
 	acked  []string        // events
-	open   []string        // events that were to be sent and are not acknowledged
+	open   []string        // events that were begun, or would have been soon, and are not acknowledged
 	stored int             // of those, how many are there all the same
 	leased map[string]bool // delivery IDs
 	lost   map[string]int  // requests without a recorded attempt, by delivery
@@ -234,9 +234,10 @@ func (c *crash) wreck(t *testing.T, prefix, sent string, victim *child, killed t
 			w.faults = append(w.faults, "torn: event "+id+" is stored, its transaction was not committed")
 		}
 	}
-	for i := range crashEvents {
+	for i, begun := 0, 2*senders; i < min(begun, crashEvents); i++ {
 		id := childEvent(sent, i)
 		if acked[id] {
+			begun = i + 2*senders // it sends in about that order
 			continue
 		}
 		w.open = append(w.open, id)

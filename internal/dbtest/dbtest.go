@@ -138,10 +138,21 @@ func (e *missingError) Error() string {
 // NewDB creates an empty database, dropped when the test ends.
 func (s *Server) NewDB(t testing.TB) DB {
 	t.Helper()
+	return s.create(t, "")
+}
+
+// copyDB creates a copy of a database to which nobody is connected: PostgreSQL only.
+func (s *Server) copyDB(t testing.TB, from DB) DB {
+	t.Helper()
+	return s.create(t, " TEMPLATE "+from.Name)
+}
+
+func (s *Server) create(t testing.TB, suffix string) DB {
+	t.Helper()
 	var b [8]byte
 	rand.Read(b[:])
 	name := "webhook_" + hex.EncodeToString(b[:])
-	if err := s.exec("CREATE DATABASE " + name); err != nil {
+	if err := s.exec("CREATE DATABASE " + name + suffix); err != nil {
 		t.Fatalf("dbtest: create a database: %v", err)
 	}
 	t.Cleanup(func() {

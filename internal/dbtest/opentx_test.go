@@ -137,3 +137,30 @@ func leaveSendTxOpen(t *testing.T, v variant, level sql.IsolationLevel) {
 	}
 	want(t, claim(t.Context(), t, other, "ep"), "open1", "open2", "open3")
 }
+
+// TestSendTxWithAPoolOfOne needs no second connection, not even for the first event that a process sends.
+func TestSendTxWithAPoolOfOne(t *testing.T) {
+	each(t, mainVariants, func(t *testing.T, v variant) {
+		d := v.database(t)
+		s, db := v.handle(t, d)
+		migrate(t, s)
+		db.SetMaxOpenConns(1)
+		hooks, err := webhook.NewDispatcher(s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback()
+		if _, err := hooks.SendTx(ctx, s.Tx(tx), webhook.Event{Type: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -76,13 +76,23 @@ type bench struct {
 	rec *recorder
 }
 
-func newBench(t *testing.T, v variant) *bench {
+// newBench copies what was filled, or fills, a database of the variant's.
+func newBench(t *testing.T, v variant, filled map[sqlstore.Dialect]DB) *bench {
 	t.Helper()
-	d := v.database(t)
-	filler, fdb := v.handle(t, d)
-	migrate(t, filler)
-	sc := testScale()
-	sc.fill(t, v, fdb)
+	sc := testScale(v.dialect)
+	d, ok := filled[v.dialect]
+	if !ok {
+		d = v.database(t)
+		s, db := v.handle(t, d)
+		migrate(t, s)
+		sc.fill(t, v, db)
+		sc.fillSide(t, v, db)
+		db.Close() // nobody may be connected to what is copied
+		filled[v.dialect] = d
+	}
+	if v.dialect == sqlstore.PostgreSQL {
+		d = Postgres(t).copyDB(t, d)
+	}
 	dsn := d.DSN
 	for _, p := range v.params {
 		dsn = WithParam(dsn, p)
@@ -93,6 +103,17 @@ func newBench(t *testing.T, v variant) *bench {
 		t.Fatal(err)
 	}
 	return &bench{meter{v, db}, sc, s, rec}
+}
+
+// TestNoBacklogIsRead looks at plans and at rows read, not at times, with a large backlog.
+func TestNoBacklogIsRead(t *testing.T) {
+	filled := map[sqlstore.Dialect]DB{}
+	for _, v := range planVariants {
+		// Not in a subtest: the first database of its kind is there for the others.
+		b := newBench(t, v, filled)
+		t.Run(v.name+"/questions", b.questions)
+		t.Run(v.name+"/claims", b.claims)
+	}
 }
 
 // try measures fn, checks the rows it read against most, and looks at the plans of what it sent.
@@ -237,57 +258,54 @@ func (b *bench) claimLanes(t *testing.T, limit, want int, lanes []webhook.LaneCl
 	return res.Deliveries
 }
 
-// TestClaimsReadNoBacklog looks at plans and at rows read, not at times.
-func TestClaimsReadNoBacklog(t *testing.T) {
-	each(t, planVariants, func(t *testing.T, v variant) {
-		b := newBench(t, v)
-		lanes := 1 + 2*b.others
-		b.try(t, "all lanes", 8*lanes+50, func() {
-			seen, req := 0, &webhook.LanesRequest{Limit: 256}
-			for {
-				res, err := b.s.Lanes(t.Context(), req)
-				if err != nil {
-					t.Fatal(err)
-				}
-				seen += len(res.Lanes)
-				if req.After = res.Next; req.After == (webhook.LaneID{}) {
-					break
-				}
+// claims is Lanes, Claim, Extend and Complete.
+func (b *bench) claims(t *testing.T) {
+	lanes := 1 + 2*b.others
+	b.try(t, "all lanes", 8*lanes+50, func() {
+		seen, req := 0, &webhook.LanesRequest{Limit: 256}
+		for {
+			res, err := b.s.Lanes(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if seen != lanes {
-				t.Errorf("%d lanes, want %d", seen, lanes)
+			seen += len(res.Lanes)
+			if req.After = res.Next; req.After == (webhook.LaneID{}) {
+				break
 			}
-		})
-		var due, future []webhook.LaneClaim
-		for i := range min(64, b.others) {
-			due = append(due, lane(b.endpoint(i), webhook.Fresh, 16))
-			future = append(future, lane(b.endpoint(i), webhook.Retry, 16))
 		}
-		const most = 100 * 10
-		for i := range 7 { // PostgreSQL may change to a generic plan after five
-			b.try(t, fmt.Sprint("claim for the others ", i), most, func() { b.claimLanes(t, 100, 100, due[i*8:i*8+8]) })
+		if seen != lanes {
+			t.Errorf("%d lanes, want %d", seen, lanes)
 		}
-		b.try(t, "claim of hot and others", most, func() {
-			b.claimLanes(t, 100, 100, append([]webhook.LaneClaim{lane("hot", webhook.Fresh, 16)}, due...))
-		})
-		b.try(t, "claim of hot alone", most, func() { b.claimLanes(t, 100, 100, []webhook.LaneClaim{lane("hot", webhook.Fresh, 100)}) })
-		b.try(t, "claim of lanes with nothing due", 8*len(future)+50, func() { b.claimLanes(t, 100, 0, future) })
-		half := lane("hot", webhook.Fresh, 100)
-		half.From = at(-2*time.Hour + time.Duration(b.hot()/2)*time.Microsecond)
-		var claimed []webhook.Claimed
-		b.try(t, "claim of hot from its middle", most, func() { claimed = b.claimLanes(t, 100, 100, []webhook.LaneClaim{half}) })
-
-		b.try(t, "extension of 50", 50*10, func() {
-			var refs []webhook.LeaseRef
-			for _, c := range claimed[:50] {
-				refs = append(refs, webhook.LeaseRef{EndpointID: "hot", DeliveryID: c.Delivery.ID, Token: c.Token, Until: at(time.Hour)})
-			}
-			if _, err := b.s.Extend(t.Context(), &webhook.ExtendRequest{Now: at(0), Leases: refs}); err != nil {
-				t.Error(err)
-			}
-		})
-		b.try(t, "completion of 100", 100*20, func() { b.completeAll(t, claimed) })
 	})
+	var due, future []webhook.LaneClaim
+	for i := range min(64, b.others) {
+		due = append(due, lane(b.endpoint(i), webhook.Fresh, 16))
+		future = append(future, lane(b.endpoint(i), webhook.Retry, 16))
+	}
+	const most = 100 * 10
+	for i := range 7 { // PostgreSQL may change to a generic plan after five
+		b.try(t, fmt.Sprint("claim for the others ", i), most, func() { b.claimLanes(t, 100, 100, due[i*8:i*8+8]) })
+	}
+	b.try(t, "claim of hot and others", most, func() {
+		b.claimLanes(t, 100, 100, append([]webhook.LaneClaim{lane("hot", webhook.Fresh, 16)}, due...))
+	})
+	b.try(t, "claim of hot alone", most, func() { b.claimLanes(t, 100, 100, []webhook.LaneClaim{lane("hot", webhook.Fresh, 100)}) })
+	b.try(t, "claim of lanes with nothing due", 8*len(future)+50, func() { b.claimLanes(t, 100, 0, future) })
+	half := lane("hot", webhook.Fresh, 100)
+	half.From = at(-2*time.Hour + time.Duration(b.hot()/2)*time.Microsecond)
+	var claimed []webhook.Claimed
+	b.try(t, "claim of hot from its middle", most, func() { claimed = b.claimLanes(t, 100, 100, []webhook.LaneClaim{half}) })
+
+	b.try(t, "extension of 50", 50*10, func() {
+		var refs []webhook.LeaseRef
+		for _, c := range claimed[:50] {
+			refs = append(refs, webhook.LeaseRef{EndpointID: "hot", DeliveryID: c.Delivery.ID, Token: c.Token, Until: at(time.Hour)})
+		}
+		if _, err := b.s.Extend(t.Context(), &webhook.ExtendRequest{Now: at(0), Leases: refs}); err != nil {
+			t.Error(err)
+		}
+	})
+	b.try(t, "completion of 100", 100*20, func() { b.completeAll(t, claimed) })
 }
 
 // completeAll ends half as delivered and retries half.
@@ -354,7 +372,7 @@ func TestOrderedBacklogIsNotWalked(t *testing.T) {
 				}
 			})
 			// PostgreSQL walks what was parked until it has marked those index entries dead, which it does every few claims.
-			if most := 4 * limit * 40; rows > most {
+			if most := keyed; rows > most {
 				t.Errorf("claim %d: %d rows read, want at most %d", i, rows, most)
 			}
 			total += rows
@@ -363,7 +381,7 @@ func TestOrderedBacklogIsNotWalked(t *testing.T) {
 		if len(got) != 21 || !got["k00000"] {
 			t.Errorf("claimed %d, want the first of the key and the 20 unordered ones", len(got))
 		}
-		if most := keyed * 25; total > most { // a walk of the backlog by each claim is 75 times
+		if most := keyed * 60; total > most { // a walk of the backlog by each of the 75 claims is 225, or more
 			t.Errorf("%d rows read in all, want at most %d", total, most)
 		}
 	})

@@ -1,6 +1,7 @@
 package dbtest
 
 import (
+	"database/sql"
 	"fmt"
 	"testing"
 
@@ -8,66 +9,62 @@ import (
 	"github.com/signalpost/webhook/sqlstore"
 )
 
-// TestQuestionsReadNoBacklog is TestClaimsReadNoBacklog for what is asked beside the queue.
-func TestQuestionsReadNoBacklog(t *testing.T) {
-	each(t, planVariants, func(t *testing.T, v variant) {
-		b := newBench(t, v)
-		b.fillSide(t)
-		list := func(what string, most, want int, req webhook.ListDeliveriesRequest) (next string) {
-			t.Helper()
-			req.Now = at(0)
-			b.try(t, what, most, func() {
-				res, err := b.s.ListDeliveries(t.Context(), &req)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(res.Deliveries) != want {
-					t.Errorf("%s: %d deliveries, want %d", what, len(res.Deliveries), want)
-				}
-				next = res.Next
-			})
-			return next
-		}
-		const page = 101 * 10 // a few probes for each delivery of a page
-		for range 6 {
-			list("first page", page, 100, webhook.ListDeliveriesRequest{})
-		}
-		list("the hot endpoint", page, 100, webhook.ListDeliveriesRequest{EndpointID: "hot"})
-		list("the hot endpoint's middle", page, 100, webhook.ListDeliveriesRequest{EndpointID: "hot", After: "d000040000"})
-		list("an endpoint", page, 100, webhook.ListDeliveriesRequest{EndpointID: b.endpoint(7)})
-		list("nobody", 50, 0, webhook.ListDeliveriesRequest{EndpointID: "nobody"})
-		list("an event", 100, 10, webhook.ListDeliveriesRequest{EventID: "ev000000500"})
-		list("an event's one endpoint", 100, 10, webhook.ListDeliveriesRequest{EventID: "ev000000500", EndpointID: "hot"})
-		list("what is queued", page, 100, webhook.ListDeliveriesRequest{State: webhook.Queued})
-		list("an endpoint's retries", page, 50, webhook.ListDeliveriesRequest{EndpointID: b.endpoint(7), State: webhook.RetryScheduled})
+// questions is what is asked beside the queue.
+func (b *bench) questions(t *testing.T) {
+	list := func(what string, most, want int, req webhook.ListDeliveriesRequest) (next string) {
+		t.Helper()
+		req.Now = at(0)
+		b.try(t, what, most, func() {
+			res, err := b.s.ListDeliveries(t.Context(), &req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(res.Deliveries) != want {
+				t.Errorf("%s: %d deliveries, want %d", what, len(res.Deliveries), want)
+			}
+			next = res.Next
+		})
+		return next
+	}
+	const page = 101 * 10 // a few probes for each delivery of a page
+	for range 6 {
+		list("first page", page, 100, webhook.ListDeliveriesRequest{})
+	}
+	list("the hot endpoint", page, 100, webhook.ListDeliveriesRequest{EndpointID: "hot"})
+	list("the hot endpoint's middle", page, 100, webhook.ListDeliveriesRequest{EndpointID: "hot", After: fmt.Sprintf("d%09d", b.hot()/2)})
+	list("an endpoint", page, 100, webhook.ListDeliveriesRequest{EndpointID: b.endpoint(7)})
+	list("nobody", 50, 0, webhook.ListDeliveriesRequest{EndpointID: "nobody"})
+	list("an event", 100, 10, webhook.ListDeliveriesRequest{EventID: "ev000000500"})
+	list("an event's one endpoint", 100, 10, webhook.ListDeliveriesRequest{EventID: "ev000000500", EndpointID: "hot"})
+	list("what is queued", page, 100, webhook.ListDeliveriesRequest{State: webhook.Queued})
+	list("an endpoint's retries", page, 50, webhook.ListDeliveriesRequest{EndpointID: b.endpoint(7), State: webhook.RetryScheduled})
 
-		const bounded = 12_000 * 8 // maxExamined, and as many probes for each
-		for _, state := range []webhook.State{webhook.Held, webhook.DeadLetter} {
-			if next := list("a page of none that is "+string(state), bounded, 0, webhook.ListDeliveriesRequest{State: state}); next == "" {
-				t.Errorf("%s: the walk over %d deliveries ended within its bound", state, b.rows)
-			}
+	const bounded = 12_000 * 8 // maxExamined, and as many probes for each
+	for _, state := range []webhook.State{webhook.Held, webhook.DeadLetter} {
+		if next := list("a page of none that is "+string(state), bounded, 0, webhook.ListDeliveriesRequest{State: state}); next == "" {
+			t.Errorf("%s: the walk over %d deliveries ended within its bound", state, b.rows)
 		}
+	}
 
-		b.try(t, "endpoint changes, none", 10, func() {
-			if ch := changes(t, b.s, 1000); len(ch.Put) != 0 || ch.Version != 1000 {
-				t.Errorf("%d endpoints, version %d", len(ch.Put), ch.Version)
-			}
-		})
-		b.try(t, "endpoint changes, three", 50, func() {
-			if ch := changes(t, b.s, 997); len(ch.Put) != 3 {
-				t.Errorf("%d endpoints", len(ch.Put))
-			}
-		})
-		tenant := "t7"
-		b.try(t, "a tenant's endpoints", 50, func() {
-			if ids, _ := listEndpoints(t, b.s, &tenant, "", 0); len(ids) != 10 {
-				t.Errorf("%d endpoints", len(ids))
-			}
-		})
-		b.try(t, "prune keys, none expired", 10, func() { b.prune(t, 0) })
-		b.try(t, "begin of a new key", 20, func() { begin(t, b.s, at(0), "s", "new") })
-		b.try(t, "begin of a held key", 20, func() { begin(t, b.s, at(0), "s", "k000000007") })
+	b.try(t, "endpoint changes, none", 10, func() {
+		if ch := changes(t, b.s, 1000); len(ch.Put) != 0 || ch.Version != 1000 {
+			t.Errorf("%d endpoints, version %d", len(ch.Put), ch.Version)
+		}
 	})
+	b.try(t, "endpoint changes, three", 50, func() {
+		if ch := changes(t, b.s, 997); len(ch.Put) != 3 {
+			t.Errorf("%d endpoints", len(ch.Put))
+		}
+	})
+	tenant := "t7"
+	b.try(t, "a tenant's endpoints", 50, func() {
+		if ids, _ := listEndpoints(t, b.s, &tenant, "", 0); len(ids) != 10 {
+			t.Errorf("%d endpoints", len(ids))
+		}
+	})
+	b.try(t, "prune keys, none expired", 10, func() { b.prune(t, 0) })
+	b.try(t, "begin of a new key", 20, func() { begin(t, b.s, at(0), "s", "new") })
+	b.try(t, "begin of a held key", 20, func() { begin(t, b.s, at(0), "s", "k000000007") })
 }
 
 func (b *bench) prune(t *testing.T, want int) {
@@ -79,9 +76,9 @@ func (b *bench) prune(t *testing.T, want int) {
 }
 
 // fillSide adds 1,000 endpoints of 100 tenants and 10,000 held keys.
-func (b *bench) fillSide(t *testing.T) {
+func (sc scale) fillSide(t *testing.T, v variant, db *sql.DB) {
 	t.Helper()
-	tx, err := b.db.Begin()
+	tx, err := db.Begin()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +97,7 @@ func (b *bench) fillSide(t *testing.T) {
 		}
 		return values
 	}
-	empty := map[sqlstore.Dialect]string{sqlstore.PostgreSQL: "'[]'::bytea, '[]'::bytea, '{}'::bytea"}[b.v.dialect]
+	empty := map[sqlstore.Dialect]string{sqlstore.PostgreSQL: "'[]'::bytea, '[]'::bytea, '{}'::bytea"}[v.dialect]
 	if empty == "" {
 		empty = "'[]', '[]', '{}'"
 	}
@@ -116,8 +113,8 @@ func (b *bench) fillSide(t *testing.T) {
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	if b.v.dialect == sqlstore.PostgreSQL {
-		if _, err := b.db.Exec("ANALYZE"); err != nil {
+	if v.dialect == sqlstore.PostgreSQL {
+		if _, err := db.Exec("ANALYZE"); err != nil {
 			t.Fatal(err)
 		}
 	}
