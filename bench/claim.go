@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/signalpost/webhook"
@@ -19,9 +20,9 @@ const (
 
 // measureClaims measures claims for the others while one endpoint has 900,000 deliveries waiting.
 func measureClaims(o *options) ([]*table, error) {
-	t := newTable(fmt.Sprintf("Claim of %d deliveries for other endpoints, 1,000,000 waiting", claimSize))
+	t := newTable(fmt.Sprintf("Claim of %d deliveries for other endpoints, 1,000,000 waiting, ordered %v", claimSize, o.ordered))
 	for _, name := range splitNames(o.stores) {
-		if err := measureClaimsOn(name, t); err != nil {
+		if err := measureClaimsOn(name, o.ordered, t); err != nil {
 			return []*table{t}, err
 		}
 	}
@@ -29,7 +30,7 @@ func measureClaims(o *options) ([]*table, error) {
 }
 
 // measureClaimsOn has its store for itself: a million rows are not to be in the way of another.
-func measureClaimsOn(name string, t *table) error {
+func measureClaimsOn(name string, ordered bool, t *table) error {
 	backends, stop, err := openBackends(name)
 	if err != nil {
 		return err
@@ -38,10 +39,11 @@ func measureClaimsOn(name string, t *table) error {
 	be := backends[0]
 	ctx := context.Background()
 	began := time.Now()
-	from, err := be.fill(ctx)
+	from, err := be.fill(ctx, ordered)
 	if err != nil {
 		return err
 	}
+	runtime.GC() // of what filling left behind
 	slog.Info("bench: filled", slog.String("store", be.name), slog.Duration("took", time.Since(began)))
 	c := &claimBench{be: be, from: from, hotFrom: from.Add(-2 * time.Hour)}
 	if err := c.run(ctx, t, be.name, false); err != nil {

@@ -21,25 +21,29 @@ const (
 
 func otherEndpoint(i int) string { return fmt.Sprintf("other-%09d", i) }
 
-// fill makes the backlog and returns the due time of the oldest delivery of the others.
-func (be *backend) fill(ctx context.Context) (from time.Time, err error) {
+// fill makes the backlog, with an ordering key of its own for each delivery when ordered, and returns the due time of the oldest delivery of the others.
+func (be *backend) fill(ctx context.Context, ordered bool) (from time.Time, err error) {
 	now, err := be.store.Now(ctx)
 	if err != nil {
 		return from, err
 	}
 	from = now.Add(-time.Minute)
 	if be.db == nil {
-		return from, be.fillMemory(ctx, now)
+		return from, be.fillMemory(ctx, now, ordered)
 	}
-	return from, be.fillSQL(ctx, now)
+	return from, be.fillSQL(ctx, now, ordered)
 }
 
 // fillMemory enqueues. The events of the hot endpoint have a thousand deliveries each: it is they that count here.
-func (be *backend) fillMemory(ctx context.Context, now time.Time) error {
+func (be *backend) fillMemory(ctx context.Context, now time.Time, ordered bool) error {
 	enqueue := func(due time.Time, endpoints ...string) error {
 		ev := webhook.NewEvent{Event: webhook.Event{ID: webhook.NewEventID(), Type: "order_create", Payload: makePayload(0)}}
 		for i, ep := range endpoints {
-			ev.Deliveries = append(ev.Deliveries, webhook.NewDelivery{ID: fmt.Sprintf("%s_%d", ev.Event.ID, i), EndpointID: ep, DueAt: due})
+			del := webhook.NewDelivery{ID: fmt.Sprintf("%s_%d", ev.Event.ID, i), EndpointID: ep, DueAt: due}
+			if ordered {
+				del.OrderingKey = del.ID
+			}
+			ev.Deliveries = append(ev.Deliveries, del)
 		}
 		_, err := be.store.Enqueue(ctx, &webhook.EnqueueRequest{Now: now, Events: []webhook.NewEvent{ev}})
 		return err
@@ -91,19 +95,25 @@ var dialects = map[sqlstore.Dialect]dialectSQL{
 }
 
 // fillSQL writes the rows that claims read, as the store's migrations describe them. The hot endpoint's share one event.
-func (be *backend) fillSQL(ctx context.Context, now time.Time) error {
+func (be *backend) fillSQL(ctx context.Context, now time.Time, ordered bool) error {
 	d := dialects[be.dialect]
 	us := now.UnixMicro()
 	hour, minute := time.Hour.Microseconds(), time.Minute.Microseconds()
 	pad := func(prefix, number string) string { return fmt.Sprintf(d.padded, prefix, number) }
+	order := func(prefix string) string { // sequence number and ordering key
+		if ordered {
+			return "1, " + pad(prefix, "n")
+		}
+		return "0, NULL"
+	}
 	rest := others * (otherDue + otherFuture)
 	statements := []string{
 		fmt.Sprintf("INSERT INTO webhook_event (id, type, tenant, ordering_key, payload, deliveries, created_at) SELECT %s, 'order_create', '', '', %s, 1, %d FROM %s",
 			pad("evt_", "n"), d.payload, us, fmt.Sprintf(d.series, rest)),
-		fmt.Sprintf("INSERT INTO webhook_queue (id, event_id, endpoint_id, class, due_at, token, seq, created_at, attempts) SELECT %s, %s, '%s', 0, %d + n, 0, 0, %d, 0 FROM %s",
-			pad("dlv_a", "n"), pad("evt_", "1"), hotEndpoint, us-hour, us, fmt.Sprintf(d.series, hotRows)),
-		fmt.Sprintf("INSERT INTO webhook_queue (id, event_id, endpoint_id, class, due_at, token, seq, created_at, attempts) SELECT %s, %s, %s, 0, CASE WHEN n <= %d THEN %d + n ELSE %d END, 0, 0, %d, 0 FROM %s",
-			pad("dlv_b", "n"), pad("evt_", "n"), pad("other-", fmt.Sprintf("n %% %d", others)), others*otherDue, us-minute, us+hour, us, fmt.Sprintf(d.series, rest)),
+		fmt.Sprintf("INSERT INTO webhook_queue (id, event_id, endpoint_id, class, due_at, token, seq, order_key, created_at, attempts) SELECT %s, %s, '%s', 0, %d + n, 0, %s, %d, 0 FROM %s",
+			pad("dlv_a", "n"), pad("evt_", "1"), hotEndpoint, us-hour, order("key_a"), us, fmt.Sprintf(d.series, hotRows)),
+		fmt.Sprintf("INSERT INTO webhook_queue (id, event_id, endpoint_id, class, due_at, token, seq, order_key, created_at, attempts) SELECT %s, %s, %s, 0, CASE WHEN n <= %d THEN %d + n ELSE %d END, 0, %s, %d, 0 FROM %s",
+			pad("dlv_b", "n"), pad("evt_", "n"), pad("other-", fmt.Sprintf("n %% %d", others)), others*otherDue, us-minute, us+hour, order("key_b"), us, fmt.Sprintf(d.series, rest)),
 	}
 	if d.analyze != "" {
 		statements = append(statements, d.analyze)

@@ -39,6 +39,7 @@ type options struct {
 	inFlight   int
 	senders    int
 	rawSenders int
+	ordered    bool
 	json       string
 	profile    string
 }
@@ -54,6 +55,7 @@ func run(args []string) error {
 	fs.IntVar(&o.inFlight, "inflight", 0, "dispatch: attempts under way at once to one endpoint; 0: the library's default")
 	fs.IntVar(&o.senders, "senders", 0, "dispatch: attempts under way at once in all; 0: the library's default")
 	fs.IntVar(&o.rawSenders, "raw-senders", 64, "dispatch: goroutines of net/http without a store")
+	fs.BoolVar(&o.ordered, "ordered", false, "claim: give every delivery an ordering key of its own")
 	fs.StringVar(&o.json, "json", "", "write all figures to this file")
 	fs.StringVar(&o.profile, "profile", "", "dispatch: write profiles of the drains to this folder")
 	if err := fs.Parse(args); err != nil {

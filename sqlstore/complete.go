@@ -261,6 +261,10 @@ func (s *Store) unpark(ctx context.Context, q querier, places []place) error {
 		return nil
 	}
 	if s.dialect == PostgreSQL {
+		// Here it is the loop that probes the index: a merge would walk the whole index of ordering keys.
+		if _, err := q.ExecContext(ctx, "SELECT set_config('enable_nestloop', 'on', true)"); err != nil {
+			return err
+		}
 		_, err := q.ExecContext(ctx, s.sql.unpark,
 			textArray(places, func(p *place) string { return p.endpointID }),
 			textArray(places, func(p *place) string { return p.orderKey }),

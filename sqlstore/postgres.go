@@ -72,7 +72,7 @@ SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT $3::int`,
 	// The switch lasts until the transaction ends.
 	holds: `
 SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, s.endpoint_id, s.held, s.hold_until
-FROM (SELECT set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)) switches
+FROM (SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)) switches
 LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id = ANY($1::text[])`,
 
 	avoidScans: `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)`,
@@ -117,13 +117,14 @@ WITH lane AS (
 		token = CASE v.fate WHEN 0 THEN q.token + 1 ELSE q.token END,
 		owner = CASE v.fate WHEN 0 THEN $8::text END
 	FROM verdict v
-	WHERE q.id = ANY(ARRAY(SELECT id FROM verdict WHERE fate < 2)) AND v.id = q.id
-	RETURNING q.id, q.event_id, q.class, q.token, q.attempts, q.created_at, q.reason
+	WHERE v.id = q.id AND v.fate < 2
+	RETURNING v.n, v.fate, v.id, v.endpoint_id, v.order_key, v.seq, v.due_at, v.lease_end,
+		q.event_id, q.class, q.token, q.attempts, q.created_at, q.reason
 )
-SELECT v.n, v.fate, v.id, v.endpoint_id, v.order_key, v.seq, v.due_at, v.lease_end,
-	m.event_id, m.class, m.token, m.attempts, m.created_at, m.reason
-FROM verdict v LEFT JOIN moved m ON m.id = v.id
-ORDER BY v.n, v.due_at`,
+SELECT * FROM moved
+UNION ALL
+SELECT n, fate, id, endpoint_id, order_key, seq, due_at, lease_end, NULL, NULL, NULL, NULL, NULL, NULL FROM verdict WHERE fate = 2
+ORDER BY 1, 7`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id = ANY($1::text[])`,
 
