@@ -145,6 +145,7 @@ func TestClaimsAreBoundedInBytes(t *testing.T) {
 		r.rc = nil
 		r.start(t, webhook.DispatcherOptions{Grace: time.Second, Transport: hanging{}}, eps...)
 		time.Sleep(time.Second)
+		r.stop()
 		if most == 0 || most > 65<<20 {
 			t.Errorf("a claim brought %d MiB, want at most 64", most>>20)
 		}
