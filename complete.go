@@ -16,7 +16,7 @@ const (
 	completeTimeout = 15 * time.Second
 	completePause   = 200 * time.Millisecond // after an error
 
-	completeWhole    = 3               // times a batch is tried as a whole, then its outcomes one by one
+	completeWhole    = 3               // times a batch is only tried as a whole, then its outcomes one by one too
 	completeFailures = 3               // of single outcomes in a row tell that the store is away
 	failingMost      = 5 * time.Minute // that claims wait for outcomes to be recorded
 )
@@ -181,14 +181,14 @@ func (c *completer) take() []finished {
 // flush records a batch, trying again until it succeeds or ctx ends: then what is left goes back to pending.
 func (c *completer) flush(ctx context.Context, batch []finished) bool {
 	for tries := 1; ; tries++ {
-		left, err := batch, error(nil)
-		if tries <= completeWhole {
-			if err = c.record(ctx, batch); err == nil {
-				left = nil
-			}
-		} else {
+		left, err := batch, c.record(ctx, batch)
+		switch {
+		case err == nil:
+			left = nil
+		case tries > completeWhole:
 			left, err = c.recordSingly(ctx, batch)
 		}
+		c.noteProgress(len(left) < len(batch))
 		c.release(len(batch) - len(left))
 		if len(left) == 0 {
 			return true
@@ -247,14 +247,15 @@ func (f finished) withoutAnswer(why error) finished {
 	return f
 }
 
-// noteResult remembers whether the store records outcomes.
-func (c *completer) noteResult(err error) {
+// noteProgress remembers whether the store records outcomes. It is told after a whole batch: the rest of one whose first is
+// recorded must not be claimed anew before it had its turn.
+func (c *completer) noteProgress(some bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case err != nil && c.failing.IsZero():
+	case !some && c.failing.IsZero():
 		c.failing = time.Now()
-	case err == nil && !c.failing.IsZero():
+	case some && !c.failing.IsZero():
 		c.failing = time.Time{}
 		c.d.feed.kick()
 	}
@@ -280,7 +281,6 @@ func (c *completer) record(ctx context.Context, batch []finished) error {
 	if err == nil && (res == nil || len(res.Outcomes) != len(batch)) {
 		err = errMalformedAnswer
 	}
-	c.noteResult(err)
 	if err != nil {
 		return err
 	}

@@ -50,9 +50,19 @@ func (d *Dispatcher) unknownRoute() *route { return d.unknown }
 // sendAll is one sender: it takes items until the lanes are stopped.
 func (d *Dispatcher) sendAll(attempts, records context.Context) {
 	for it := d.lanes.next(); it != nil; it = d.lanes.next() {
+		slow := time.AfterFunc(slowAfter, func() { d.slowDown(records, it) })
 		outcome, took := d.deliver(attempts, it)
+		slow.Stop()
 		d.completer.add(records, finished{item: it, outcome: outcome}, it.Delivery.OrderingKey != "")
 		d.lanes.done(it, took)
+	}
+}
+
+// slowDown makes room for other endpoints when an attempt lasts.
+func (d *Dispatcher) slowDown(records context.Context, it *item) {
+	for _, left := range d.lanes.slowDown(it) {
+		d.giveBack(records, left)
+		d.lanes.cancel(left.Delivery.EndpointID)
 	}
 }
 

@@ -27,7 +27,11 @@ type DispatcherOptions struct {
 	// All has every one that the library knows.
 	Profiles []Profile
 
-	Senders     int           // attempts under way at once in this process; zero: 256
+	// Senders is how many attempts are under way at once in this process; zero: 256. Those that have lasted a second, and those
+	// for endpoints that usually take that long, do not count, up to three times as many: they take no place
+	// from the others.
+	Senders int
+
 	MaxInFlight int           // attempts under way at once to one endpoint that does not say; zero: 16
 	Poll        time.Duration // how often the store is asked for work that this process was not told of; zero: 200 ms
 	Grace       time.Duration // how long Run lets attempts under way finish when it is told to end; zero: 20 s
@@ -113,7 +117,7 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 	}
 	d.client = client
 	d.feed = newFeed(d)
-	d.lanes = newLanes(d.feed.kick)
+	d.lanes = newLanes(d.opts.Senders, d.opts.MaxPayload, d.feed.kick)
 	d.batcher = &batcher{d: d}
 	d.completer = newCompleter(d)
 	if d.routes, err = newRoutes(d, store); err != nil {
@@ -199,13 +203,10 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	records, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 
-	d.lanes.start()
 	var feeders, senders, recorder sync.WaitGroup
+	d.lanes.start(func() { senders.Go(func() { d.sendAll(attempts, records) }) })
 	feeders.Go(func() { d.feed.run(ctx, attempts, records) })
 	feeders.Go(func() { d.maintain(ctx) })
-	for range d.opts.Senders {
-		senders.Go(func() { d.sendAll(attempts, records) })
-	}
 	end := make(chan struct{})
 	recorder.Go(func() { d.completer.run(records, end) })
 

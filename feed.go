@@ -341,7 +341,7 @@ const retryEvery = 7
 // plan goes once around the endpoints from where the last plan ended; cut short when the claim is as large as it may be.
 func (f *feed) plan() (req *ClaimRequest, cut bool) {
 	now := f.d.clock.estimate()
-	most := min(f.d.lanes.limit(f.d.opts.Senders), claimRows)
+	most := min(f.d.lanes.limit(), claimRows)
 	req = &ClaimRequest{Now: now, Owner: f.d.opts.Owner}
 	for range f.ring {
 		if cut = req.Limit >= most || len(req.Lanes) >= claimLanes-1; cut {

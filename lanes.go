@@ -16,7 +16,10 @@ const (
 // item is a leased delivery waiting in memory for a sender, or being sent.
 type item struct {
 	Claimed
-	lanes *endpointLanes
+	lanes   *endpointLanes
+	slow    bool // counts as slow
+	overdue bool // has lasted slowAfter
+	over    bool // its slot is free again
 }
 
 // lane is where an item came from.
@@ -34,18 +37,26 @@ func (it *item) size() int { return len(it.Event.Payload) + 512 }
 // lanes hands leased deliveries to free senders: round robin over the endpoints, fresh deliveries before retries but
 // retries at least 1 in 8, and never more than an endpoint's cap at once. It knows nothing of stores.
 type lanes struct {
-	mu       sync.Mutex
-	work     sync.Cond // senders wait here for an item
-	settled  sync.Cond // the drain waits here for reservations to be used or returned
-	byID     map[string]*endpointLanes
-	ready    fifo[*endpointLanes] // have an item and a free slot, each once
-	open     bool                 // takes items and reservations
-	idle     int                  // senders waiting
-	queued   int                  // items waiting
-	size     int                  // of a delivery in memory, on average
-	reserved int
-	low      int    // the feed is kicked when fewer are queued; 0: it is not waiting for that
-	kick     func() // wakes the feed: there is room for more of a lane it wants to fill
+	mu        sync.Mutex
+	work      sync.Cond // senders wait here for an item
+	settled   sync.Cond // the drain waits here for reservations to be used or returned
+	byID      map[string]*endpointLanes
+	ready     fifo[*endpointLanes] // have an item and a free slot, each once
+	parked    fifo[*endpointLanes] // would be ready, but are slow, and there are as many slow attempts as may be
+	lasting   fifo[*item]          // attempts that are overdue but do not count as slow, as there are too many of those
+	open      bool                 // takes items and reservations
+	grow      func()               // starts another sender
+	senders   int                  // DispatcherOptions.Senders
+	started   int                  // senders at work or waiting
+	idle      int                  // senders waiting
+	slow      int                  // slow attempts under way
+	granted   int                  // slow attempts that the claim being planned may bring
+	startable int                  // items waiting that nothing but a sender is missing for
+	bytes     int                  // size of all items waiting
+	typical   int                  // size of an item, on average
+	reserved  int
+	full      bool   // the feed found no room at all, and is kicked when there is some
+	kick      func() // wakes the feed: there is room for more of a lane it wants to fill
 }
 
 // endpointLanes is one endpoint's share of the process. Its fields belong to lanes.mu.
@@ -57,23 +68,29 @@ type endpointLanes struct {
 	fresh    fifo[*item]
 	retry    fifo[*item]
 	turns    int  // items taken, to give retries their turn
-	inReady  bool // stands in lanes.ready
+	inReady  bool // stands in lanes.ready or is parked
+	parked   bool
+	overdue  int  // attempts under way that have lasted slowAfter
 	wanted   bool // the feed is to be kicked when there is room
+	counted  int  // its part of lanes.startable
 	backlog  bool // the feed knows of due deliveries in the store, or is claiming some
 	average  time.Duration
 }
 
-func newLanes(kick func()) *lanes {
-	l := &lanes{byID: make(map[string]*endpointLanes), kick: kick}
+func newLanes(senders, maxPayload int, kick func()) *lanes {
+	l := &lanes{byID: make(map[string]*endpointLanes), senders: senders, typical: maxPayload, kick: kick}
 	l.work.L, l.settled.L = &l.mu, &l.mu
 	return l
 }
 
-// start opens the lanes.
-func (l *lanes) start() {
+// start opens the lanes and starts the senders. Each takes what next gives it until that is nil.
+func (l *lanes) start(grow func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.open = true
+	l.open, l.grow, l.started = true, grow, l.senders
+	for range l.senders {
+		grow()
+	}
 }
 
 // get returns the endpoint's lanes with its present cap. The caller holds l.mu.
@@ -92,11 +109,11 @@ func (l *lanes) get(id string, cap int) *endpointLanes {
 func (l *lanes) reserve(id string, cap int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.open || l.idle <= l.reserved+l.queued {
+	if !l.open || l.idle <= l.reserved+l.startable {
 		return false
 	}
 	e := l.get(id, cap)
-	if e.backlog || e.inFlight+e.reserved+e.waiting() >= e.cap {
+	if e.backlog || e.isSlow() && l.slow >= slowShare*l.senders || e.inFlight+e.reserved+e.waiting() >= e.cap {
 		l.tidy(e)
 		return false // what waits in the store comes first, above all retries
 	}
@@ -153,13 +170,10 @@ func (l *lanes) put(e *endpointLanes, it *item) bool {
 	} else {
 		e.fresh.push(it)
 	}
-	l.queued++
-	if l.size == 0 {
-		l.size = it.size()
-	} else {
-		l.size += (it.size() - l.size) / 8
-	}
+	l.bytes += it.size()
+	l.typical += (it.size() - l.typical) / 16
 	l.offer(e)
+	l.count(e)
 	return true
 }
 
@@ -172,7 +186,8 @@ func (l *lanes) offer(e *endpointLanes) {
 	}
 }
 
-// next waits for an item to send and takes a slot for it. It returns nil after stop.
+// next waits for an item to send and takes a slot for it. It returns nil after stop, and when there are more senders than
+// attempts call for.
 func (l *lanes) next() *item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -180,23 +195,62 @@ func (l *lanes) next() *item {
 		if !l.open {
 			return nil
 		}
-		if e, ok := l.ready.pop(); ok {
-			e.inReady = false
-			it := e.take()
-			e.inFlight++
-			l.queued--
-			l.offer(e)
-			l.refill(e)
-			if l.queued < l.low {
-				l.low = 0
-				l.kick()
-			}
+		if it := l.takeReady(); it != nil {
 			return it
+		}
+		if l.started > l.senders+l.slow {
+			l.started--
+			return nil
 		}
 		l.idle++
 		l.work.Wait()
 		l.idle--
 	}
+}
+
+// takeReady takes the next item of an endpoint that may start one, and parks those that may not.
+func (l *lanes) takeReady() *item {
+	for {
+		e, ok := l.ready.pop()
+		switch {
+		case !ok:
+			return nil
+		case e.waiting() == 0: // they were given back
+			e.inReady = false
+			continue
+		case e.isSlow() && l.slow >= slowShare*l.senders:
+			e.parked = true
+			l.parked.push(e)
+			continue
+		}
+		e.inReady = false
+		it := e.take()
+		e.inFlight++
+		l.taken(e, it)
+		if e.isSlow() {
+			l.countSlow(it)
+		}
+		l.offer(e)
+		l.refill(e)
+		return it
+	}
+}
+
+// taken counts an item that waits no longer.
+func (l *lanes) taken(e *endpointLanes, it *item) {
+	l.bytes -= it.size()
+	l.count(e)
+	if l.full && l.startable <= l.senders && l.bytes <= prefetchBytes/2 {
+		l.full = false
+		l.kick()
+	}
+}
+
+// count brings lanes.startable up to date after a change to an endpoint.
+func (l *lanes) count(e *endpointLanes) {
+	l.startable -= e.counted
+	e.counted = max(min(e.waiting(), e.cap-e.inFlight), 0)
+	l.startable += e.counted
 }
 
 // done frees the slot of an item. took is how long its attempt took, 0 when none was made.
@@ -205,6 +259,10 @@ func (l *lanes) done(it *item, took time.Duration) {
 	defer l.mu.Unlock()
 	e := it.lanes
 	e.inFlight--
+	it.over = true
+	if it.overdue {
+		e.overdue--
+	}
 	if took > 0 {
 		if e.average == 0 {
 			e.average = took
@@ -212,7 +270,15 @@ func (l *lanes) done(it *item, took time.Duration) {
 			e.average += (took - e.average) / 8
 		}
 	}
+	if e.parked && !e.isSlow() {
+		l.unpark(e)
+	}
+	if it.slow {
+		l.slow--
+		l.useSlow()
+	}
 	l.offer(e)
+	l.count(e)
 	l.refill(e)
 	l.tidy(e)
 }
@@ -239,6 +305,10 @@ func (l *lanes) room(id string, cap int) int {
 	defer l.mu.Unlock()
 	e := l.get(id, cap)
 	n := e.room()
+	if e.isSlow() {
+		n = min(n, slowShare*l.senders-l.slow-l.granted)
+		l.granted += max(n, 0)
+	}
 	e.wanted, e.backlog = n <= 0, true
 	return max(n, 0)
 }
@@ -254,21 +324,17 @@ func (l *lanes) settleClaim(id string, more bool) {
 	}
 }
 
-// limit tells how many deliveries may be claimed in all: for the idle senders, and up to two more for each sender as far as
-// their payloads have room in memory. When that is not worth a claim, less than a quarter of it all, it is none, and the
-// feed is kicked when it is.
-func (l *lanes) limit(senders int) int {
+// limit tells how many deliveries may be claimed in all, at the beginning of a plan. When that is none, the feed is kicked
+// when there is room again. Items of endpoints that have no free slot do not count here: room bounds them.
+func (l *lanes) limit() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	most := 2 * senders
-	if l.size > 0 {
-		most = min(most, prefetchBytes/l.size+1)
+	l.granted = 0
+	n := min(l.idle+2*l.senders-l.startable-l.reserved, (prefetchBytes-l.bytes)/max(l.typical, 1))
+	if l.bytes == 0 {
+		n = max(n, 1) // however large
 	}
-	n := l.idle + most - l.queued - l.reserved
-	if worth := (most + 3) / 4; n < worth && l.queued > 0 {
-		l.low = max(l.queued-(worth-n), 0) + 1
-		return 0
-	}
+	l.full = n <= 0
 	return n
 }
 
@@ -283,10 +349,12 @@ func (l *lanes) stop() []*item {
 		for e.waiting() > 0 {
 			left = append(left, e.take())
 		}
-		e.inReady, e.wanted, e.backlog = false, false, false
+		l.count(e)
+		e.inReady, e.parked, e.wanted, e.backlog = false, false, false, false
 	}
-	l.queued, l.low = 0, 0
-	l.ready = fifo[*endpointLanes]{}
+	l.bytes = 0
+	l.ready, l.parked = fifo[*endpointLanes]{}, fifo[*endpointLanes]{}
+	l.lasting = fifo[*item]{}
 	return left
 }
 
@@ -313,7 +381,7 @@ func (e *endpointLanes) room() int {
 
 // prefetch is none until an attempt has been timed, and none for an endpoint that takes long.
 func (e *endpointLanes) prefetch() int {
-	if e.average <= 0 {
+	if e.average <= 0 || e.isSlow() {
 		return 0
 	}
 	return int(min(time.Duration(e.cap)*prefetchTime/e.average, prefetchMost))
@@ -333,31 +401,11 @@ func (e *endpointLanes) take() *item {
 	return it
 }
 
-// fifo is a queue. The zero value is empty.
-type fifo[T any] struct {
-	items []T
-	head  int
-}
-
-func (q *fifo[T]) len() int { return len(q.items) - q.head }
-
-func (q *fifo[T]) push(v T) { q.items = append(q.items, v) }
-
-func (q *fifo[T]) pop() (T, bool) {
-	var zero T
-	if q.len() == 0 {
-		return zero, false
+// takeLast removes the item that would be taken last.
+func (e *endpointLanes) takeLast() *item {
+	it, ok := e.fresh.popLast()
+	if !ok {
+		it, _ = e.retry.popLast()
 	}
-	v := q.items[q.head]
-	q.items[q.head] = zero
-	q.head++
-	switch {
-	case q.head == len(q.items):
-		q.items, q.head = q.items[:0], 0
-	case q.head > 1024 && q.head > len(q.items)/2:
-		n := copy(q.items, q.items[q.head:])
-		clear(q.items[n:])
-		q.items, q.head = q.items[:n], 0
-	}
-	return v, true
+	return it
 }
