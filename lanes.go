@@ -240,7 +240,7 @@ func (l *lanes) takeReady() *item {
 func (l *lanes) taken(e *endpointLanes, it *item) {
 	l.bytes -= it.size()
 	l.count(e)
-	if l.full && l.startable <= l.senders && l.bytes <= prefetchBytes/2 {
+	if l.full && l.allowance() > 0 {
 		l.full = false
 		l.kick()
 	}
@@ -324,18 +324,30 @@ func (l *lanes) settleClaim(id string, more bool) {
 	}
 }
 
-// limit tells how many deliveries may be claimed in all, at the beginning of a plan. When that is none, the feed is kicked
-// when there is room again. Items of endpoints that have no free slot do not count here: room bounds them.
+// limit tells how many deliveries may be claimed in all, at the beginning of a plan. When that is none, or too few to be worth
+// a claim, it is 0, and the feed is kicked when it is more.
 func (l *lanes) limit() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.granted = 0
-	n := min(l.idle+2*l.senders-l.startable-l.reserved, (prefetchBytes-l.bytes)/max(l.typical, 1))
-	if l.bytes == 0 {
-		n = max(n, 1) // however large
-	}
-	l.full = n <= 0
+	n := l.allowance()
+	l.full = n == 0
 	return n
+}
+
+// allowance is as many as there are idle senders, and up to two more for each sender as far as their payloads have room in
+// memory. Less than a quarter of that is none. Items of endpoints that have no free slot do not count: room bounds them.
+func (l *lanes) allowance() int {
+	size := max(l.typical, 1)
+	most := min(2*l.senders, prefetchBytes/size+1)
+	n := min(l.idle+most-l.startable-l.reserved, (prefetchBytes-l.bytes)/size)
+	switch {
+	case l.bytes == 0:
+		return max(n, 1) // however large
+	case n < (most+3)/4 && l.startable > 0:
+		return 0
+	}
+	return max(n, 0)
 }
 
 // stop takes nothing more, sends all senders home and returns what was not started.
