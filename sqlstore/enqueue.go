@@ -30,7 +30,7 @@ func (s *Store) Enqueue(ctx context.Context, req *webhook.EnqueueRequest) (*webh
 		err = s.write(ctx, store)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("webhook: sqlstore: enqueue: %w", err)
+		return nil, fmt.Errorf("webhook: sqlstore: enqueue: %w", s.doubtful(err))
 	}
 	return &webhook.EnqueueResult{Events: status}, nil
 }
