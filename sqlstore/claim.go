@@ -62,12 +62,16 @@ type pickedRow struct {
 	leaseEnd                          int64
 }
 
-// Claim implements [webhook.Store]. Events are read in the claiming transaction, so that a claim which fails has leased nothing.
+// Claim implements [webhook.Store]. Events are read in the claiming transaction, or before, so that a claim which fails has leased nothing.
 func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.ClaimResult, error) {
 	if err := checkText("claim", "ClaimRequest.Owner", req.Owner, true); err != nil {
 		return nil, err
 	}
 	var res *webhook.ClaimResult
+	events := make(map[string]webhook.Event)
+	if s.dialect == SQLite {
+		events = newClaimState(s, req).peekEvents(ctx)
+	}
 	err := s.write(ctx, func(ctx context.Context, q querier) error {
 		c := newClaimState(s, req)
 		if err := c.readHolds(ctx, q); err != nil {
@@ -86,10 +90,10 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 		if err := c.emptyBuckets(ctx, q); err != nil {
 			return err
 		}
-		events, err := s.readEvents(ctx, q, c.found)
-		if err != nil {
+		if err := s.readEvents(ctx, q, c.found, events); err != nil {
 			return err
 		}
+		var err error
 		res, err = c.result(events)
 		return err
 	})
@@ -322,18 +326,17 @@ func (c *claimState) emptyBuckets(ctx context.Context, q querier) error {
 	return nil
 }
 
-// readEvents reads the events of rows, each once.
-func (s *Store) readEvents(ctx context.Context, q querier, found []pickedRow) (map[string]webhook.Event, error) {
+// readEvents adds the events of rows to events, unless they are there.
+func (s *Store) readEvents(ctx context.Context, q querier, found []pickedRow, events map[string]webhook.Event) error {
 	ids := make([]string, 0, len(found))
-	events := make(map[string]webhook.Event, len(found))
 	for i := range found {
 		if _, known := events[found[i].eventID]; !known {
-			events[found[i].eventID] = webhook.Event{}
 			ids = append(ids, found[i].eventID)
 		}
 	}
-	clear(events)
-	err := s.selectByID(ctx, q, s.sql.events, ids, func(rows *sql.Rows) error {
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	return s.selectByID(ctx, q, s.sql.events, ids, func(rows *sql.Rows) error {
 		var e webhook.Event
 		var header []byte
 		if err := rows.Scan(&e.ID, &e.Type, &e.Tenant, &e.OrderingKey, &header, &e.Payload); err != nil {
@@ -350,5 +353,4 @@ func (s *Store) readEvents(ctx context.Context, q querier, found []pickedRow) (m
 		events[e.ID] = e
 		return nil
 	})
-	return events, err
 }

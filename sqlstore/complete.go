@@ -34,7 +34,8 @@ type outcomeRow struct {
 	attempt        webhook.Attempt
 	detail, failed string // of the attempt
 
-	hit bool // held under its token; the fields below are its queue row's then
+	hit  bool // held under its token; the fields below are its queue row's then
+	gone bool // and has been deleted already
 	ownRow
 }
 
@@ -59,7 +60,7 @@ func (s *Store) Complete(ctx context.Context, req *webhook.CompleteRequest) (*we
 	}
 	err = s.write(ctx, func(ctx context.Context, q querier) error {
 		for i := range rows {
-			rows[i].hit = false
+			rows[i].hit, rows[i].gone = false, false
 		}
 		apply := s.completeRows
 		if s.dialect == PostgreSQL {
@@ -122,6 +123,9 @@ func outcomeRows(req *webhook.CompleteRequest) ([]outcomeRow, error) {
 // blocks says whether the row stays in the queue to block its key.
 func (r *outcomeRow) blocks() bool { return r.op == opEnd && r.block != 0 && r.orderKey != "" }
 
+// ends says whether the row leaves the queue, whatever else it holds.
+func (r *outcomeRow) ends() bool { return r.op == opEnd && r.block == 0 }
+
 // attemptArgs are the values of an attempt row, in the order of its columns.
 func (r *outcomeRow) attemptArgs(late bool) []any {
 	a := &r.attempt
@@ -130,6 +134,11 @@ func (r *outcomeRow) attemptArgs(late bool) []any {
 
 // completeRows applies what is held under its token: MySQL and SQLite.
 func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []outcomeRow) error {
+	if s.dialect == SQLite {
+		if err := s.endHeld(ctx, q, rows); err != nil {
+			return err
+		}
+	}
 	if err := s.lockOwn(ctx, q, rows); err != nil {
 		return err
 	}
@@ -150,7 +159,7 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 	if err := s.finishRows(ctx, q, now, ended); err != nil {
 		return err
 	}
-	return insertRows(ctx, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
+	return insertEach(ctx, s, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
 }
 
 // finishRows writes the ends into the records, one statement for all that end alike: most are delivered by their first attempt.
@@ -182,7 +191,7 @@ func (s *Store) moveRows(ctx context.Context, q querier, rows []outcomeRow) erro
 	blocked := make(map[int64][]string) // by class
 	for i := range rows {
 		switch r := &rows[i]; {
-		case !r.hit:
+		case !r.hit, r.gone:
 		case r.blocks():
 			blocked[r.block] = append(blocked[r.block], r.id)
 		case r.op == opEnd:
@@ -217,13 +226,23 @@ func (s *Store) moveRows(ctx context.Context, q querier, rows []outcomeRow) erro
 	})
 }
 
-// lockOwn finds, and on MySQL locks in order of ID, the queue rows that are held under the outcomes' tokens.
-func (s *Store) lockOwn(ctx context.Context, q querier, rows []outcomeRow) error {
+// byDelivery finds outcomes by their delivery: the last one, should there be several.
+func byDelivery(rows []outcomeRow) map[string]*outcomeRow {
 	byID := make(map[string]*outcomeRow, len(rows))
-	ids := make([]string, 0, len(rows))
 	for i := range rows {
 		byID[rows[i].id] = &rows[i]
-		ids = append(ids, rows[i].id)
+	}
+	return byID
+}
+
+// lockOwn finds, and on MySQL locks in order of ID, the queue rows that are held under the outcomes' tokens.
+func (s *Store) lockOwn(ctx context.Context, q querier, rows []outcomeRow) error {
+	byID := byDelivery(rows)
+	ids := make([]string, 0, len(rows))
+	for i := range rows {
+		if !rows[i].gone {
+			ids = append(ids, rows[i].id)
+		}
 	}
 	slices.Sort(ids)
 	return s.selectByID(ctx, q, s.sql.own, ids, func(rows *sql.Rows) error {

@@ -37,17 +37,6 @@ func (c *claimState) pick(ctx context.Context, q querier) ([]pickedRow, error) {
 	return rows, nil
 }
 
-func scanCandidate(rows *sql.Rows, place *int, r *pickedRow) error {
-	var orderKey sql.NullString
-	targets := []any{&r.id, &r.endpointID, &orderKey, &r.seq, &r.dueAt}
-	if place != nil {
-		targets = slices.Insert(targets, 0, any(place))
-	}
-	err := rows.Scan(targets...)
-	r.orderKey = orderKey.String
-	return err
-}
-
 // candidatesSQLite reads lane by lane, and stops when it has enough.
 func (c *claimState) candidatesSQLite(ctx context.Context, q querier) ([]pickedRow, error) {
 	var picked []pickedRow
@@ -67,8 +56,11 @@ func (c *claimState) candidatesSQLite(ctx context.Context, q querier) ([]pickedR
 			return nil, err
 		}
 		err = eachRow(rows, func(rows *sql.Rows) error {
-			r := pickedRow{lane: i, leaseEnd: l.leaseEnd}
-			err := scanCandidate(rows, nil, &r)
+			r := pickedRow{lane: i, leaseEnd: l.leaseEnd, endpointID: l.ask.EndpointID, class: l.ask.Class}
+			var orderKey, reason sql.NullString
+			err := rows.Scan(&r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason)
+			r.orderKey, r.reason = orderKey.String, reason.String
+			r.token++ // by the lease
 			picked = append(picked, r)
 			return err
 		})
@@ -105,8 +97,9 @@ func (c *claimState) candidatesMySQL(ctx context.Context, q querier) ([]pickedRo
 		}
 		err = eachRow(rows, func(rows *sql.Rows) error {
 			var r pickedRow
-			err := scanCandidate(rows, &r.lane, &r)
-			r.leaseEnd = c.lanes[r.lane].leaseEnd
+			var orderKey sql.NullString
+			err := rows.Scan(&r.lane, &r.id, &r.endpointID, &orderKey, &r.seq, &r.dueAt)
+			r.orderKey, r.leaseEnd = orderKey.String, c.lanes[r.lane].leaseEnd
 			picked = append(picked, r)
 			return err
 		})
@@ -228,18 +221,11 @@ func (c *claimState) leaseRows(ctx context.Context, q querier, end int64, ids []
 	for part := range slices.Chunk(ids, maxRows) {
 		text := withList(c.store.sql.lease, len(part))
 		args := append([]any{end, c.req.Owner}, anys(part)...)
-		if c.store.dialect == SQLite {
-			rows, err := q.QueryContext(ctx, text, args...)
-			if err == nil {
-				err = eachRow(rows, read)
-			}
-			if err != nil {
-				return err
-			}
-			continue
-		}
 		if _, err := q.ExecContext(ctx, text, args...); err != nil {
 			return err
+		}
+		if c.store.dialect == SQLite { // the candidates tell all
+			continue
 		}
 		if err := c.store.selectByID(ctx, q, c.store.sql.readLeased, part, read); err != nil {
 			return err

@@ -53,8 +53,14 @@ SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT ?`,
 
 	setTAT: `UPDATE {prefix}endpoint_state SET tat = ? WHERE endpoint_id = ?`,
 
+	// All that a lease tells: nobody else writes between this and the lease, whose RETURNING would cost a table of its own.
 	pick: `
-SELECT id, endpoint_id, order_key, seq, due_at FROM {prefix}queue INDEXED BY {name}queue_due
+SELECT id, order_key, seq, due_at, event_id, token, attempts, created_at, reason FROM {prefix}queue INDEXED BY {name}queue_due
+WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
+ORDER BY due_at LIMIT ?`,
+
+	peek: `
+SELECT event_id FROM {prefix}queue INDEXED BY {name}queue_due
 WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
 ORDER BY due_at LIMIT ?`,
 
@@ -64,15 +70,17 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ?)`,
 
 	park: `UPDATE {prefix}queue SET class = 2, owner = NULL WHERE id IN {list}`,
 
-	lease: `
-UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE id IN {list}
-RETURNING id, event_id, class, token, attempts, created_at, reason`,
+	lease: `UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE id IN {list}`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id IN {list}`,
 
 	own: `
 SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason FROM {prefix}queue
 WHERE id IN {list} AND owner IS NOT NULL`,
+
+	endHeld: `
+DELETE FROM {prefix}queue WHERE token = ? AND owner IS NOT NULL AND id IN {list}
+RETURNING id, endpoint_id, order_key, seq, attempts`,
 
 	end: `DELETE FROM {prefix}queue WHERE id IN {list}`,
 

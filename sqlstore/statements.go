@@ -31,6 +31,7 @@ type statements struct {
 	lockStates string
 	addState   string
 	setTAT     string
+	peek       string // SQLite
 	pick       string // PostgreSQL: picks, checks, parks and leases; else: picks
 	findBefore string
 	lockBefore string
@@ -43,6 +44,7 @@ type statements struct {
 	complete     string // PostgreSQL: all that a held lease gets
 	own          string
 	end          string
+	endHeld      string // SQLite: ends what is held under a token
 	block        string
 	again        string
 	finish       string
@@ -73,8 +75,8 @@ func statementsOf(d Dialect) statements {
 func (st statements) filled(fill *strings.Replacer) statements {
 	for _, text := range []*string{
 		&st.now, &st.insertAll, &st.insertEventID, &st.insertEvent, &st.insertDelivery, &st.insertQueue, &st.bumpTail, &st.readTail,
-		&st.digests, &st.lanes, &st.avoidScans, &st.holds, &st.lockStates, &st.addState, &st.setTAT, &st.pick, &st.findBefore, &st.lockBefore,
-		&st.park, &st.lease, &st.readLeased, &st.events, &st.complete, &st.own, &st.end, &st.block, &st.again, &st.finish,
+		&st.digests, &st.lanes, &st.avoidScans, &st.holds, &st.lockStates, &st.addState, &st.setTAT, &st.peek, &st.pick, &st.findBefore, &st.lockBefore,
+		&st.park, &st.lease, &st.readLeased, &st.events, &st.complete, &st.own, &st.end, &st.endHeld, &st.block, &st.again, &st.finish,
 		&st.addAttempt, &st.addLate, &st.findParked, &st.unpark, &st.seenAttempts, &st.seenDelivery, &st.extend, &st.hold, &st.unhold,
 	} {
 		*text = fill.Replace(*text)
