@@ -66,8 +66,9 @@ func TestEndpointsThatBeginToHangDelayNoOther(t *testing.T) {
 					}
 					most = max(most, time.Since(began))
 				}
-				if most > 2*time.Second {
-					t.Errorf("of %d deliveries to the healthy endpoint one waited %v, want at most 2s", sent, most)
+				// An attempt is known to be slow after 1 s; two waves of them may come in a row, and a look every 50 ms.
+				if most > 3*time.Second {
+					t.Errorf("of %d deliveries to the healthy endpoint one waited %v, want at most 3s", sent, most)
 				}
 			})
 		})
