@@ -25,8 +25,8 @@
 //
 // What Send has acknowledged is delivered at least once or ends visibly in [DeadLetter], through crashes, restarts and takeovers
 // between processes. What SendTx wrote is delivered if and only if the transaction commits. A verified request runs
-// its handler once per idempotency key; only a crash between the handler's own commit and the record of it can repeat
-// it. One slow or dead endpoint delays no other. No request leaves for an address that is not public unless that is allowed.
+// its handler once per idempotency key; only a crash, or an outage of the dedupe store, between the handler's own commit and
+// the record of it can repeat it. One slow or dead endpoint delays no other. No request leaves for an address that is not public unless that is allowed.
 //
 // Exactly once over HTTP is not promised, by anybody: an attempt that was answered but not recorded before a crash is made
 // again, with the same event ID. Nor is order, except among events that share an [Event.OrderingKey].

@@ -25,6 +25,9 @@ func (m meter) read(t *testing.T) (rows int) {
 	switch m.v.dialect {
 	case sqlstore.PostgreSQL:
 		if _, err := m.db.Exec("SELECT pg_stat_force_next_flush()"); err != nil {
+			if os.Getenv("WEBHOOK_REQUIRE_DB") == "1" {
+				t.Fatal("rows cannot be counted before PostgreSQL 15:", err)
+			}
 			t.Skip("needs PostgreSQL 15 for its counters:", err)
 		}
 		// Entries read from indexes, dead ones included, and rows read by sequential scans.
