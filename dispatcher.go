@@ -43,6 +43,12 @@ type DispatcherOptions struct {
 	MaxPayload    int           // bytes; a larger payload is refused by Send; zero: 1 MiB
 	MaxRetryAfter time.Duration // a receiver's Retry-After beyond this is cut to it; zero: 24 h
 
+	// Tenants gives a tenant's share and bounds; nil: all are alike and unbounded. It must give the same in every process and
+	// return quickly. It is asked about once a second for each tenant that has endpoints.
+	Tenants func(tenant string) TenantPolicy
+
+	Alarms Alarms // what [Trace.Alarm] tells of; zero: the defaults
+
 	// AllowPrivate lets every endpoint be at a private, loopback, link-local or otherwise special address. Whoever
 	// can register an endpoint can then make this process send requests into its own network: for tests, and for
 	// services that register endpoints themselves.
@@ -160,6 +166,10 @@ func (o *DispatcherOptions) setDefaults() error {
 	if o.LeaseMargin < time.Second {
 		return &FieldError{Op: "dispatcher", Field: "LeaseMargin", Reason: fmt.Sprintf("is %v, want at least 1s: an outcome must be recorded within it", o.LeaseMargin)}
 	}
+	if o.Alarms.Backlog < 0 {
+		return &FieldError{Op: "dispatcher", Field: "Alarms", Reason: fmt.Sprintf("Backlog is %d, want 0 (none) or more", o.Alarms.Backlog)}
+	}
+	o.Alarms.OldestDue = cmp.Or(o.Alarms.OldestDue, oldestDueDefault)
 	if len(o.Profiles) == 0 {
 		o.Profiles = []Profile{DefaultProfile()}
 	}
@@ -177,10 +187,17 @@ func (o *DispatcherOptions) setDefaults() error {
 	o.Profiles = slices.Clone(o.Profiles)
 	o.Endpoints = slices.Clone(o.Endpoints)
 	for i := range o.Endpoints {
-		ep := &o.Endpoints[i]
-		ep.Types, ep.Secrets, ep.Schedule.List = slices.Clone(ep.Types), slices.Clone(ep.Secrets), slices.Clone(ep.Schedule.List)
+		o.Endpoints[i] = cloneEndpoint(o.Endpoints[i])
 	}
 	return nil
+}
+
+// cloneEndpoint copies all that ep points to.
+func cloneEndpoint(ep Endpoint) Endpoint {
+	ep.Types, ep.Secrets, ep.Schedule.List = slices.Clone(ep.Types), slices.Clone(ep.Secrets), slices.Clone(ep.Schedule.List)
+	ep.TLS.RootCAs, ep.TLS.Certificate = slices.Clone(ep.TLS.RootCAs), slices.Clone(ep.TLS.Certificate)
+	ep.Header = canonicalHeader(ep.Header)
+	return ep
 }
 
 // Run delivers until ctx ends, then drains and returns. It owns every goroutine that delivers; one Run at a time

@@ -21,6 +21,7 @@ func (d *Dispatcher) PutEndpoint(ctx context.Context, ep Endpoint) error {
 	if err := d.checkEndpoint(&ep); err != nil {
 		return err
 	}
+	ep.Header = canonicalHeader(ep.Header)
 	return d.change(ctx, ep.ID, func() error {
 		if d.routes.store == nil {
 			return errNoEndpoints
