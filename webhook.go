@@ -187,6 +187,7 @@ type Delivery struct {
 	Reason      string    // why it is in that state, in words; "" while everything goes its way
 	Attempts    int       // attempts that count, so far
 	DueAt       time.Time // when it may be tried next, or when the lease on it ends; zero in a final state
+	ExpiresAt   time.Time // when it is given up if it is not delivered by then; zero: never
 	CreatedAt   time.Time
 	FinishedAt  time.Time // zero until the state is final
 }
