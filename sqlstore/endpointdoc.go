@@ -12,10 +12,11 @@ import (
 type endpointRow struct {
 	id, tenant, url          string
 	types, secrets, settings []byte
+	credentials              []byte // nil: none
 }
 
 func (r *endpointRow) fields() []any {
-	return []any{&r.id, &r.tenant, &r.url, &r.types, &r.secrets, &r.settings}
+	return []any{&r.id, &r.tenant, &r.url, &r.types, &r.secrets, &r.credentials, &r.settings}
 }
 
 // endpointSettings is what an endpoint's settings look like in the database: JSON, with fields left out where they are zero.
@@ -60,8 +61,8 @@ var orderNames = map[webhook.OrderPolicy]string{
 	webhook.HoldKey:               "hold",
 }
 
-// secretCodec stands between endpoints' secrets and the database. Encryption at rest goes here: plain is a JSON array, and
-// what seal returns must not begin with '[', so that both kinds can be told apart and live in one table.
+// secretCodec stands between endpoints' secrets and the database. Encryption at rest goes here: plain is a JSON array
+// or, of credentials, an object, and what seal returns must begin with neither '[' nor '{', so that all kinds can be told apart and live in one table.
 type secretCodec interface {
 	seal(endpointID string, plain []byte) ([]byte, error)
 	open(endpointID string, sealed []byte) ([]byte, error)
