@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/signalpost/webhook/internal/h1"
 )
 
 // Kinds of [Auth].
@@ -61,17 +63,17 @@ func (a Auth) Validate() error {
 		if reason := checkLabel(a.Name); reason != "" {
 			return bad("Name", "%s", reason)
 		}
-		if !validHeaderValue(text) {
+		if !h1.ValidValue(text) {
 			return bad("Secret", "contains control characters")
 		}
 	case authHeader:
-		if !validHeaderName(a.Name) {
+		if !h1.ValidName(a.Name) {
 			return bad("Name", "%.40q is not a header name", a.Name)
 		}
 		if why := reserved(http.CanonicalHeaderKey(a.Name)); why != "" {
 			return bad("Name", "%s %s", http.CanonicalHeaderKey(a.Name), why)
 		}
-		if !validHeaderValue(text) || strings.Trim(text, " \t") != text {
+		if !h1.ValidValue(text) || strings.Trim(text, " \t") != text {
 			return bad("Secret", "contains control characters, or has white space around it")
 		}
 	default:

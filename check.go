@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/signalpost/webhook/internal/h1"
 )
 
 // Limits of what callers give, in bytes.
@@ -149,7 +151,7 @@ func (d *Dispatcher) checkSending(ep *Endpoint, bad func(field, reason string) e
 func checkOwnHeaders(ep *Endpoint, bad func(field, reason string) error) error {
 	auth, sequence := ep.Auth.headerName(), ""
 	if ep.SequenceHeader != "" {
-		if !validHeaderName(ep.SequenceHeader) {
+		if !h1.ValidName(ep.SequenceHeader) {
 			return bad("SequenceHeader", fmt.Sprintf("%.40q is not a header name", ep.SequenceHeader))
 		}
 		sequence = http.CanonicalHeaderKey(ep.SequenceHeader)
@@ -191,6 +193,8 @@ func checkProxy(raw string, allowPrivate bool) (reason string, cause error) {
 	switch {
 	case u.Opaque != "" || u.Hostname() == "":
 		return "has no host", nil
+	case !isASCII(u.Host):
+		return "has a host that is not ASCII; write it as xn--", nil
 	case !validPort(u):
 		return fmt.Sprintf("has port %q, want 1 to 65535", u.Port()), nil
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
