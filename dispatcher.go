@@ -86,6 +86,15 @@ type Dispatcher struct {
 	batcher   *batcher
 	completer *completer
 	running   atomic.Bool
+
+	statuses   statuses
+	tenants    *tenants
+	transports *transports
+	health     *health
+	verify     *verification
+	life       *life
+	backlogs   *backlogs
+	alarms     *alarms
 }
 
 // NewDispatcher returns a dispatcher on a store. It starts nothing. opts may be nil; it is copied. Endpoints in code and
@@ -113,7 +122,7 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 		}
 		d.profiles[p.Name] = p
 	}
-	d.unknown = &route{inFlight: d.opts.MaxInFlight, lease: d.lease(d.opts.Profiles[0].Timeout)}
+	d.unknown = &route{status: &endpointStatus{}, inFlight: d.opts.MaxInFlight, lease: d.lease(d.opts.Profiles[0].Timeout)}
 	client, err := newHTTPClient(&clientOptions{
 		AllowPrivate: d.opts.AllowPrivate, Proxy: d.opts.Proxy, TLS: d.opts.TLS, Transport: d.opts.Transport,
 		Senders: d.opts.Senders, UserAgent: d.opts.UserAgent, MaxRetryAfter: d.opts.MaxRetryAfter,
@@ -126,6 +135,9 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 	d.lanes = newLanes(d.opts.Senders, d.opts.MaxPayload, d.feed.kick)
 	d.batcher = &batcher{d: d}
 	d.completer = newCompleter(d)
+	d.tenants, d.transports, d.health, d.verify = newTenants(d), newTransports(d), newHealth(d), newVerification(d)
+	d.life, d.backlogs, d.alarms = newLife(d), newBacklogs(d), newAlarms(d)
+	d.unknown.tenant = d.tenants.get("")
 	if d.routes, err = newRoutes(d, store); err != nil {
 		return nil, err
 	}
@@ -224,6 +236,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	d.lanes.start(func() { senders.Go(func() { d.sendAll(attempts, records) }) })
 	feeders.Go(func() { d.feed.run(ctx, attempts, records) })
 	feeders.Go(func() { d.maintain(ctx) })
+	feeders.Go(func() { d.upkeep(ctx) })
+	feeders.Go(func() { d.health.run(ctx) })
 	end := make(chan struct{})
 	recorder.Go(func() { d.completer.run(records, end) })
 
@@ -241,6 +255,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	close(end)
 	recorder.Wait()
 	d.client.closeIdle()
+	d.transports.closeIdle()
 	if n := d.completer.abandon(); n > 0 {
 		return fmt.Errorf("webhook: run: ended with %d outcomes not recorded; those deliveries will be sent again", n)
 	}

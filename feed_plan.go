@@ -32,7 +32,7 @@ func (f *feed) planEndpoint(req *ClaimRequest, e *feedEndpoint, now time.Time, l
 		return 0
 	}
 	r := f.d.routes.lookup(e.id)
-	if r.held {
+	if _, blocked := r.blocked(now); blocked {
 		return 0
 	}
 	room := min(f.d.lanes.room(e.id, r.inFlight), limit)
@@ -40,7 +40,7 @@ func (f *feed) planEndpoint(req *ClaimRequest, e *feedEndpoint, now time.Time, l
 		return 0
 	}
 	e.contended = fresh && retry
-	owed := e.debt >= retryEvery
+	rate, owed := r.effectiveRate(), e.debt >= retryEvery
 	var share [2]int
 	switch {
 	case !retry:
@@ -61,7 +61,7 @@ func (f *feed) planEndpoint(req *ClaimRequest, e *feedEndpoint, now time.Time, l
 		if n := share[class]; n > 0 {
 			req.Lanes = append(req.Lanes, LaneClaim{
 				LaneID: LaneID{EndpointID: e.id, Class: class}, Max: n,
-				Lease: r.lease, From: e.class[class].from, Rate: r.rate,
+				Lease: r.lease, From: e.class[class].from, Rate: rate,
 			})
 		}
 	}
