@@ -17,18 +17,22 @@ import (
 var postgresStatements = statements{
 	now: `SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`,
 
+	// What is bytes comes in one value, from which each row cuts its own: as elements of an array they would be sent in hex, twice
+	// as long, and read letter by letter.
 	insertAll: `
 WITH e AS (
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[], $8::int[])
-	AS e(id, type, tenant, ordering_key, header, payload, digest, deliveries)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[])
+	AS e(id, type, tenant, ordering_key, place, header, payload, deliveries)
 ), new AS (
 	INSERT INTO {prefix}event_id (id, digest, created_at)
-	SELECT id, digest, $9::bigint FROM e ORDER BY id COLLATE "C"
+	SELECT id, substr($17::bytea, place, 32), $9::bigint FROM e ORDER BY id COLLATE "C"
 	ON CONFLICT DO NOTHING
 	RETURNING id
 ), event AS (
 	INSERT INTO {prefix}event (id, type, tenant, ordering_key, header, payload, deliveries, created_at)
-	SELECT id, type, tenant, ordering_key, header, payload, deliveries, $9::bigint FROM e WHERE id IN (SELECT id FROM new)
+	SELECT id, type, tenant, ordering_key, substr($17::bytea, place + 32, header),
+		substr($17::bytea, place + 32 + coalesce(header, 0), payload), deliveries, $9::bigint
+	FROM e WHERE id IN (SELECT id FROM new)
 ), d AS (
 	SELECT * FROM unnest($10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[]) WITH ORDINALITY
 	AS d(id, event_id, endpoint_id, order_key, due_at, token, place)
@@ -204,14 +208,15 @@ WHERE endpoint_id = $1 AND held`,
 // insertPostgres stores those of events whose ID is new, and names them in stored.
 func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.EnqueueRequest, events []newEvent, stored map[string]bool) error {
 	all := deliveriesOf(events)
+	data, places := joinBytes(events)
 	rows, err := q.QueryContext(ctx, s.sql.insertAll,
 		textArray(events, func(e *newEvent) string { return e.event.ID }),
 		textArray(events, func(e *newEvent) string { return e.event.Type }),
 		textArray(events, func(e *newEvent) string { return e.event.Tenant }),
 		textArray(events, func(e *newEvent) string { return e.event.OrderingKey }),
-		bytesArray(events, func(e *newEvent) []byte { return e.header }),
-		bytesArray(events, func(e *newEvent) []byte { return e.payload }),
-		bytesArray(events, func(e *newEvent) []byte { return e.digest }),
+		intArray(places, func(at *int64) int64 { return *at }),
+		optIntArray(events, func(e *newEvent) sql.NullInt64 { return sql.NullInt64{Int64: int64(len(e.header)), Valid: e.header != nil} }),
+		intArray(events, func(e *newEvent) int64 { return int64(len(e.payload)) }),
 		intArray(events, func(e *newEvent) int64 { return int64(len(e.rows)) }),
 		micros(req.Now),
 		textArray(all, func(d *newDelivery) string { return d.id }),
@@ -220,7 +225,7 @@ func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.Enqu
 		optTextArray(all, func(d *newDelivery) string { return d.orderKey }),
 		intArray(all, func(d *newDelivery) int64 { return d.dueAt }),
 		intArray(all, func(d *newDelivery) int64 { return d.token }),
-		req.Owner)
+		req.Owner, data)
 	if err != nil {
 		return err
 	}
@@ -230,6 +235,22 @@ func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.Enqu
 		stored[id] = true
 		return err
 	})
+}
+
+// joinBytes is the digest, header and payload of each event, all in one, and where each event's begin, counted from 1.
+func joinBytes(events []newEvent) (data []byte, places []int64) {
+	size := 0
+	for i := range events {
+		size += len(events[i].digest) + len(events[i].header) + len(events[i].payload)
+	}
+	data, places = make([]byte, 0, size), make([]int64, len(events))
+	for i := range events {
+		places[i] = int64(len(data)) + 1
+		data = append(data, events[i].digest...)
+		data = append(data, events[i].header...)
+		data = append(data, events[i].payload...)
+	}
+	return data, places
 }
 
 // pickPostgres picks candidates of the lanes, parks or leases them and returns them in order of lane and due time.
