@@ -90,7 +90,14 @@ INSERT INTO {prefix}queue (class, due_at, attempts, reason, id, event_id, endpoi
 VALUES (?, ?, ?, ?, ?, '', '', 0, 0, 0)
 ON DUPLICATE KEY UPDATE owner = NULL, class = VALUES(class), due_at = VALUES(due_at), attempts = VALUES(attempts), reason = VALUES(reason)`,
 
-	finish: `UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ? WHERE id IN {list}`,
+	// As again.
+	finish: `
+INSERT INTO {prefix}delivery (state, reason, attempts, finished_at, token, number, status, started_at, duration, error, detail, response,
+	id, event_id, endpoint_id, ordering_key, seq, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', '', 0, 0)
+ON DUPLICATE KEY UPDATE state = VALUES(state), reason = VALUES(reason), attempts = VALUES(attempts), finished_at = VALUES(finished_at),
+	token = VALUES(token), number = VALUES(number), status = VALUES(status), started_at = VALUES(started_at), duration = VALUES(duration),
+	error = VALUES(error), detail = VALUES(detail), response = VALUES(response)`,
 
 	extend: `
 INSERT INTO {prefix}queue (due_at, id, event_id, endpoint_id, class, token, seq, created_at, attempts)
@@ -112,7 +119,7 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class = 2)`,
 
 	unpark: `UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END WHERE id IN {list} AND class = 2`,
 
-	seenDelivery: `SELECT id FROM {prefix}delivery WHERE id IN {list}`,
+	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id IN {list}`,
 
 	seenAttempts: `SELECT delivery_id, token, late FROM {prefix}attempt WHERE delivery_id IN {list}`,
 

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"strconv"
 
 	"github.com/signalpost/webhook"
 )
@@ -136,8 +137,8 @@ ORDER BY 1, 7`,
 	complete: `
 WITH o AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::int[],
-		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[])
-	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response)
+		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[], $17::boolean[])
+	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response, folds)
 ), gone AS (
 	DELETE FROM {prefix}queue q USING o
 	WHERE q.id = ANY(ARRAY(SELECT id FROM o WHERE op = 0))
@@ -157,13 +158,17 @@ WITH o AS MATERIALIZED (
 ), hit AS MATERIALIZED (
 	SELECT * FROM gone UNION ALL SELECT * FROM kept
 ), ended AS (
-	UPDATE {prefix}delivery d SET state = o.state, reason = o.reason, attempts = hit.attempts, finished_at = $17::bigint
+	UPDATE {prefix}delivery d SET state = o.state, reason = o.reason, attempts = hit.attempts, finished_at = $18::bigint,
+		token = CASE WHEN o.folds THEN o.token END, number = CASE WHEN o.folds THEN o.number END,
+		status = CASE WHEN o.folds THEN o.status END, started_at = CASE WHEN o.folds THEN o.started_at END,
+		duration = CASE WHEN o.folds THEN o.duration END, error = CASE WHEN o.folds THEN o.error END,
+		detail = CASE WHEN o.folds THEN o.detail END, response = CASE WHEN o.folds THEN o.response END
 	FROM hit JOIN o ON o.id = hit.id
 	WHERE d.id = ANY(ARRAY(SELECT id FROM hit)) AND d.id = hit.id AND o.op = 0
 ), tried AS (
 	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
 	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM o
-	WHERE counted = 1 AND id IN (SELECT id FROM hit)
+	WHERE counted = 1 AND NOT folds AND id IN (SELECT id FROM hit)
 )
 SELECT id, endpoint_id, order_key, seq FROM hit`,
 
@@ -181,7 +186,7 @@ WHERE class = 2 AND id = ANY(ARRAY(
 	) s
 ))`,
 
-	seenDelivery: `SELECT id FROM {prefix}delivery WHERE id = ANY($1::text[])`,
+	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id = ANY($1::text[])`,
 
 	seenAttempts: `SELECT delivery_id, token, late FROM {prefix}attempt WHERE delivery_id = ANY($1::text[])`,
 
@@ -215,7 +220,9 @@ func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.Enqu
 		textArray(events, func(e *newEvent) string { return e.event.Tenant }),
 		textArray(events, func(e *newEvent) string { return e.event.OrderingKey }),
 		intArray(places, func(at *int64) int64 { return *at }),
-		optIntArray(events, func(e *newEvent) sql.NullInt64 { return sql.NullInt64{Int64: int64(len(e.header)), Valid: e.header != nil} }),
+		optIntArray(events, func(e *newEvent) sql.NullInt64 {
+			return sql.NullInt64{Int64: int64(len(e.header)), Valid: e.header != nil}
+		}),
 		intArray(events, func(e *newEvent) int64 { return int64(len(e.payload)) }),
 		intArray(events, func(e *newEvent) int64 { return int64(len(e.rows)) }),
 		micros(req.Now),
@@ -315,6 +322,7 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 		textArray(rows, func(r *outcomeRow) string { return r.failed }),
 		textArray(rows, func(r *outcomeRow) string { return r.detail }),
 		bytesArray(rows, func(r *outcomeRow) []byte { return r.attempt.Response }),
+		textArray(rows, func(r *outcomeRow) string { return strconv.FormatBool(r.folds()) }),
 		now)
 	if err != nil {
 		return err
