@@ -172,6 +172,24 @@ WITH o AS MATERIALIZED (
 )
 SELECT id, endpoint_id, order_key, seq FROM hit`,
 
+	// complete for what ends alike, by an attempt that its row keeps and that said nothing: what is delivered.
+	deliver: `
+WITH o AS MATERIALIZED (
+	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::bigint[], $6::bigint[])
+	AS o(id, token, number, status, started_at, duration)
+), gone AS (
+	DELETE FROM {prefix}queue q USING o
+	WHERE q.id = ANY($1::text[]) AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL
+	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts + 1 AS attempts,
+		o.token, o.number, o.status, o.started_at, o.duration
+), ended AS (
+	UPDATE {prefix}delivery d SET state = $7::text, reason = '', attempts = gone.attempts, finished_at = $8::bigint, token = gone.token,
+		number = gone.number, status = gone.status, started_at = gone.started_at, duration = gone.duration, error = '', detail = ''
+	FROM gone
+	WHERE d.id = ANY($1::text[]) AND d.id = gone.id
+)
+SELECT id, endpoint_id, order_key, seq FROM gone`,
+
 	own: `
 SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason FROM {prefix}queue
 WHERE id = ANY($1::text[]) AND owner IS NOT NULL
@@ -305,33 +323,16 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 	if _, err := q.ExecContext(ctx, s.sql.avoidScans); err != nil {
 		return err
 	}
-	found, err := q.QueryContext(ctx, s.sql.complete,
-		textArray(rows, func(r *outcomeRow) string { return r.id }),
-		intArray(rows, func(r *outcomeRow) int64 { return r.token }),
-		intArray(rows, func(r *outcomeRow) int64 { return r.op }),
-		intArray(rows, func(r *outcomeRow) int64 { return r.block }),
-		textArray(rows, func(r *outcomeRow) string { return r.state }),
-		textArray(rows, func(r *outcomeRow) string { return r.reason }),
-		intArray(rows, func(r *outcomeRow) int64 { return r.dueAt }),
-		intArray(rows, func(r *outcomeRow) int64 { return r.counted }),
-		intArray(rows, func(r *outcomeRow) int64 { return int64(r.attempt.Number) }),
-		intArray(rows, func(r *outcomeRow) int64 { return int64(r.attempt.Status) }),
-		intArray(rows, func(r *outcomeRow) int64 { return micros(r.attempt.StartedAt) }),
-		intArray(rows, func(r *outcomeRow) int64 { return int64(r.attempt.Duration) }),
-		optIntArray(rows, func(r *outcomeRow) sql.NullInt64 { return optMicros(r.attempt.NextAt) }),
-		textArray(rows, func(r *outcomeRow) string { return r.failed }),
-		textArray(rows, func(r *outcomeRow) string { return r.detail }),
-		bytesArray(rows, func(r *outcomeRow) []byte { return r.attempt.Response }),
-		textArray(rows, func(r *outcomeRow) string { return strconv.FormatBool(r.folds()) }),
-		now)
-	if err != nil {
-		return err
-	}
-	byID := make(map[string]*outcomeRow, len(rows))
+	byID := byDelivery(rows)
+	var plain, other []*outcomeRow
 	for i := range rows {
-		byID[rows[i].id] = &rows[i]
+		if r := &rows[i]; r.plain() {
+			plain = append(plain, r)
+		} else {
+			other = append(other, r)
+		}
 	}
-	return eachRow(found, func(rows *sql.Rows) error {
+	read := func(rows *sql.Rows) error {
 		var id string
 		var own ownRow
 		var orderKey sql.NullString
@@ -343,5 +344,59 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 			r.hit, r.ownRow = true, own
 		}
 		return nil
-	})
+	}
+	for _, part := range []struct {
+		rows []*outcomeRow
+		run  func(context.Context, querier, int64, []*outcomeRow) (*sql.Rows, error)
+	}{{plain, s.deliverPostgres}, {other, s.completeOther}} {
+		if len(part.rows) == 0 {
+			continue
+		}
+		found, err := part.run(ctx, q, now, part.rows)
+		if err == nil {
+			err = eachRow(found, read)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// plain says whether the outcome is one for the deliver statement.
+func (r *outcomeRow) plain() bool {
+	return r.state == string(webhook.Delivered) && r.reason == "" && r.folds() && r.failed == "" && r.detail == "" && r.attempt.Response == nil
+}
+
+func (s *Store) deliverPostgres(ctx context.Context, q querier, now int64, rows []*outcomeRow) (*sql.Rows, error) {
+	return q.QueryContext(ctx, s.sql.deliver,
+		textArray(rows, func(r **outcomeRow) string { return (*r).id }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).token }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Number) }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Status) }),
+		intArray(rows, func(r **outcomeRow) int64 { return micros((*r).attempt.StartedAt) }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Duration) }),
+		string(webhook.Delivered), now)
+}
+
+func (s *Store) completeOther(ctx context.Context, q querier, now int64, rows []*outcomeRow) (*sql.Rows, error) {
+	return q.QueryContext(ctx, s.sql.complete,
+		textArray(rows, func(r **outcomeRow) string { return (*r).id }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).token }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).op }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).block }),
+		textArray(rows, func(r **outcomeRow) string { return (*r).state }),
+		textArray(rows, func(r **outcomeRow) string { return (*r).reason }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).dueAt }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).counted }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Number) }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Status) }),
+		intArray(rows, func(r **outcomeRow) int64 { return micros((*r).attempt.StartedAt) }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Duration) }),
+		optIntArray(rows, func(r **outcomeRow) sql.NullInt64 { return optMicros((*r).attempt.NextAt) }),
+		textArray(rows, func(r **outcomeRow) string { return (*r).failed }),
+		textArray(rows, func(r **outcomeRow) string { return (*r).detail }),
+		bytesArray(rows, func(r **outcomeRow) []byte { return (*r).attempt.Response }),
+		textArray(rows, func(r **outcomeRow) string { return strconv.FormatBool((*r).folds()) }),
+		now)
 }
