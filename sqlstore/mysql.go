@@ -55,9 +55,9 @@ FROM (SELECT 1 AS one) one LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id I
 
 	setTAT: `UPDATE {prefix}endpoint_state SET tat = ? WHERE endpoint_id = ?`,
 
-	// One lane; a claim joins as many as it has with UNION ALL.
+	// One lane; a claim joins as many as it has with UNION ALL. All that a lease tells: the rows are locked from here on.
 	pick: `
-(SELECT ? AS n, id, endpoint_id, order_key, seq, due_at FROM {prefix}queue FORCE INDEX (queue_due)
+(SELECT ? AS n, id, endpoint_id, order_key, seq, due_at, event_id, class, token, attempts, created_at, reason FROM {prefix}queue FORCE INDEX (queue_due)
  WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
  ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED)`,
 
@@ -70,8 +70,6 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ?)`,
 	park: `UPDATE {prefix}queue SET class = 2, owner = NULL WHERE id IN {list}`,
 
 	lease: `UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE id IN {list}`,
-
-	readLeased: `SELECT id, event_id, class, token, attempts, created_at, reason FROM {prefix}queue WHERE id IN {list}`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id IN {list}`,
 
