@@ -54,7 +54,7 @@ func (c *claimState) candidatesSQLite(ctx context.Context, q querier) ([]pickedR
 			return nil, err
 		}
 		err = eachRow(rows, func(rows *sql.Rows) error {
-			r := pickedRow{lane: i, leaseEnd: l.leaseEnd, endpointID: l.ask.EndpointID, class: l.ask.Class}
+			r := pickedRow{lane: i, leaseEnd: l.leaseEnd, endpointID: l.ask.EndpointID}
 			var orderKey, reason sql.NullString
 			err := rows.Scan(&r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason)
 			r.orderKey, r.reason = orderKey.String, reason.String
@@ -96,12 +96,13 @@ func (c *claimState) candidatesMySQL(ctx context.Context, q querier) ([]pickedRo
 		err = eachRow(rows, func(rows *sql.Rows) error {
 			var r pickedRow
 			var orderKey, reason sql.NullString
-			err := rows.Scan(&r.lane, &r.id, &r.endpointID, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.class, &r.token, &r.attempts,
-				&r.createdAt, &reason)
+			err := rows.Scan(&r.lane, &r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason)
 			if err != nil {
 				return err
 			}
-			r.orderKey, r.reason, r.leaseEnd = orderKey.String, reason.String, c.lanes[r.lane].leaseEnd
+			l := &c.lanes[r.lane]
+			r.endpointID, r.leaseEnd = l.ask.EndpointID, l.leaseEnd
+			r.orderKey, r.reason = orderKey.String, reason.String
 			r.token++ // by the lease
 			picked = append(picked, r)
 			return nil

@@ -123,13 +123,12 @@ WITH lane AS (
 		owner = CASE v.fate WHEN 0 THEN $8::text END
 	FROM verdict v
 	WHERE v.id = q.id AND v.fate < 2
-	RETURNING v.n, v.fate, v.id, v.endpoint_id, v.order_key, v.seq, v.due_at, v.lease_end,
-		q.event_id, q.class, q.token, q.attempts, q.created_at, q.reason
+	RETURNING v.n, v.due_at, v.fate, v.id, v.order_key, v.seq, q.event_id, q.token, q.attempts, q.created_at, q.reason
 )
 SELECT * FROM moved
 UNION ALL
-SELECT n, fate, id, endpoint_id, order_key, seq, due_at, lease_end, NULL, NULL, NULL, NULL, NULL, NULL FROM verdict WHERE fate = 2
-ORDER BY 1, 7`,
+SELECT n, due_at, fate, id, order_key, seq, '', 0, 0, 0, NULL FROM verdict WHERE fate = 2
+ORDER BY 1, 2`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id = ANY($1::text[])`,
 
@@ -302,16 +301,15 @@ func (c *claimState) pickPostgres(ctx context.Context, q querier) ([]pickedRow, 
 	err = eachRow(rows, func(rows *sql.Rows) error {
 		var r pickedRow
 		var place int
-		var orderKey, eventID, reason sql.NullString
-		var class, token, attempts, createdAt sql.NullInt64
-		err := rows.Scan(&place, &r.fate, &r.id, &r.endpointID, &orderKey, &r.seq, &r.dueAt, &r.leaseEnd,
-			&eventID, &class, &token, &attempts, &createdAt, &reason)
+		var orderKey, reason sql.NullString
+		err := rows.Scan(&place, &r.dueAt, &r.fate, &r.id, &orderKey, &r.seq, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason)
 		if err != nil {
 			return err
 		}
 		r.lane = asks[place-1].place
-		r.orderKey, r.eventID, r.reason = orderKey.String, eventID.String, reason.String
-		r.class, r.token, r.attempts, r.createdAt = webhook.Class(class.Int64), token.Int64, int(attempts.Int64), createdAt.Int64
+		l := &c.lanes[r.lane]
+		r.endpointID, r.leaseEnd = l.ask.EndpointID, l.leaseEnd
+		r.orderKey, r.reason = orderKey.String, reason.String
 		picked = append(picked, r)
 		return nil
 	})
