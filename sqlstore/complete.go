@@ -135,6 +135,11 @@ func (r *outcomeRow) folds() bool {
 	return r.op == opEnd && r.counted == 1 && r.attempt.NextAt.IsZero() && len(r.failed)+len(r.detail)+len(r.attempt.Response) <= maxEndText
 }
 
+// plain says whether the outcome is the usual one, which has a shorter statement: delivered, by an attempt that folds and says nothing.
+func (r *outcomeRow) plain() bool {
+	return r.state == string(webhook.Delivered) && r.reason == "" && r.folds() && r.failed == "" && r.detail == "" && r.attempt.Response == nil
+}
+
 // attemptArgs are the values of an attempt row, in the order of its columns.
 func (r *outcomeRow) attemptArgs(late bool) []any {
 	a := &r.attempt
@@ -151,10 +156,13 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 	if err := s.lockOwn(ctx, q, rows); err != nil {
 		return err
 	}
-	var ended, tried []*outcomeRow
+	var delivered, ended, tried []*outcomeRow
 	for i := range rows {
 		if r := &rows[i]; r.hit {
-			if r.op == opEnd {
+			switch {
+			case r.plain():
+				delivered = append(delivered, r)
+			case r.op == opEnd:
 				ended = append(ended, r)
 			}
 			if r.counted == 1 && !r.folds() {
@@ -165,7 +173,14 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 	if err := s.moveRows(ctx, q, rows); err != nil {
 		return err
 	}
-	err := insertEach(ctx, s, q, s.sql.finish, ended, func(r **outcomeRow) []any { return (*r).finishArgs(now) })
+	err := insertEach(ctx, s, q, s.sql.deliver, delivered, func(r **outcomeRow) []any {
+		a := &(*r).attempt
+		return []any{(*r).attempts, now, (*r).token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), (*r).id}
+	})
+	if err != nil {
+		return err
+	}
+	err = insertEach(ctx, s, q, s.sql.finish, ended, func(r **outcomeRow) []any { return (*r).finishArgs(now) })
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,15 @@ INSERT INTO {prefix}queue (class, due_at, attempts, reason, id, event_id, endpoi
 VALUES (?, ?, ?, ?, ?, '', '', 0, 0, 0)
 ON DUPLICATE KEY UPDATE owner = NULL, class = VALUES(class), due_at = VALUES(due_at), attempts = VALUES(attempts), reason = VALUES(reason)`,
 
-	// As again.
+	// Like again, these two insert nothing.
+	deliver: `
+INSERT INTO {prefix}delivery (attempts, finished_at, token, number, status, started_at, duration, id,
+	state, reason, event_id, endpoint_id, ordering_key, seq, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', '', '', '', '', 0, 0)
+ON DUPLICATE KEY UPDATE state = 'delivered', reason = '', error = '', detail = '', attempts = VALUES(attempts),
+	finished_at = VALUES(finished_at), token = VALUES(token), number = VALUES(number), status = VALUES(status),
+	started_at = VALUES(started_at), duration = VALUES(duration)`,
+
 	finish: `
 INSERT INTO {prefix}delivery (state, reason, attempts, finished_at, token, number, status, started_at, duration, error, detail, response,
 	id, event_id, endpoint_id, ordering_key, seq, created_at)

@@ -182,7 +182,7 @@ WITH o AS MATERIALIZED (
 	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts + 1 AS attempts,
 		o.token, o.number, o.status, o.started_at, o.duration
 ), ended AS (
-	UPDATE {prefix}delivery d SET state = $7::text, reason = '', attempts = gone.attempts, finished_at = $8::bigint, token = gone.token,
+	UPDATE {prefix}delivery d SET state = 'delivered', reason = '', attempts = gone.attempts, finished_at = $7::bigint, token = gone.token,
 		number = gone.number, status = gone.status, started_at = gone.started_at, duration = gone.duration, error = '', detail = ''
 	FROM gone
 	WHERE d.id = ANY($1::text[]) AND d.id = gone.id
@@ -361,11 +361,6 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 	return nil
 }
 
-// plain says whether the outcome is one for the deliver statement.
-func (r *outcomeRow) plain() bool {
-	return r.state == string(webhook.Delivered) && r.reason == "" && r.folds() && r.failed == "" && r.detail == "" && r.attempt.Response == nil
-}
-
 func (s *Store) deliverPostgres(ctx context.Context, q querier, now int64, rows []*outcomeRow) (*sql.Rows, error) {
 	return q.QueryContext(ctx, s.sql.deliver,
 		textArray(rows, func(r **outcomeRow) string { return (*r).id }),
@@ -374,7 +369,7 @@ func (s *Store) deliverPostgres(ctx context.Context, q querier, now int64, rows 
 		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Status) }),
 		intArray(rows, func(r **outcomeRow) int64 { return micros((*r).attempt.StartedAt) }),
 		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Duration) }),
-		string(webhook.Delivered), now)
+		now)
 }
 
 func (s *Store) completeOther(ctx context.Context, q querier, now int64, rows []*outcomeRow) (*sql.Rows, error) {

@@ -88,6 +88,10 @@ RETURNING id, endpoint_id, order_key, seq, attempts`,
 
 	again: `UPDATE {prefix}queue SET owner = NULL, class = ?, due_at = ?, attempts = ?, reason = ? WHERE id = ?`,
 
+	deliver: `
+UPDATE {prefix}delivery SET state = 'delivered', reason = '', error = '', detail = '', attempts = ?, finished_at = ?, token = ?, number = ?,
+	status = ?, started_at = ?, duration = ? WHERE id = ?`,
+
 	finish: `
 UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ?, token = ?, number = ?, status = ?, started_at = ?, duration = ?,
 	error = ?, detail = ?, response = ? WHERE id = ?`,

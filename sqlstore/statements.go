@@ -41,7 +41,7 @@ type statements struct {
 
 	// complete
 	complete     string // PostgreSQL: all that a held lease gets
-	deliver      string // PostgreSQL: complete, for the usual end
+	deliver      string // the usual end. PostgreSQL: all of it; else: the record's part
 	own          string
 	end          string
 	endHeld      string // SQLite: ends what is held under a token
