@@ -55,7 +55,6 @@ type pickedRow struct {
 	lane                              int // place in the request
 	fate                              int
 	id, eventID, endpointID, orderKey string
-	class                             webhook.Class
 	seq, dueAt, token, createdAt      int64
 	attempts                          int
 	reason                            string

@@ -23,6 +23,10 @@ const (
 	maxKind   = 255
 )
 
+// maxEndText is what the attempt that ends a delivery may say, in bytes, to be kept in the delivery's own row: PostgreSQL rewrites
+// that in place, without a word to its indexes, as long as it does not grow out of its page.
+const maxEndText = 64
+
 // outcomeRow is an outcome as it goes to the database.
 type outcomeRow struct {
 	place          int // in the request
@@ -126,6 +130,16 @@ func (r *outcomeRow) blocks() bool { return r.op == opEnd && r.block != 0 && r.o
 // ends says whether the row leaves the queue, whatever else it holds.
 func (r *outcomeRow) ends() bool { return r.op == opEnd && r.block == 0 }
 
+// folds says whether the attempt goes into the delivery's row. Most do, which saves a row of the attempt table and its index entry.
+func (r *outcomeRow) folds() bool {
+	return r.op == opEnd && r.counted == 1 && r.attempt.NextAt.IsZero() && len(r.failed)+len(r.detail)+len(r.attempt.Response) <= maxEndText
+}
+
+// plain says whether the outcome is the usual one, which has a shorter statement: delivered, by an attempt that folds and says nothing.
+func (r *outcomeRow) plain() bool {
+	return r.state == string(webhook.Delivered) && r.reason == "" && r.folds() && r.failed == "" && r.detail == "" && r.attempt.Response == nil
+}
+
 // attemptArgs are the values of an attempt row, in the order of its columns.
 func (r *outcomeRow) attemptArgs(late bool) []any {
 	a := &r.attempt
@@ -142,13 +156,16 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 	if err := s.lockOwn(ctx, q, rows); err != nil {
 		return err
 	}
-	var ended, tried []*outcomeRow
+	var delivered, ended, tried []*outcomeRow
 	for i := range rows {
 		if r := &rows[i]; r.hit {
-			if r.op == opEnd {
+			switch {
+			case r.plain():
+				delivered = append(delivered, r)
+			case r.op == opEnd:
 				ended = append(ended, r)
 			}
-			if r.counted == 1 {
+			if r.counted == 1 && !r.folds() {
 				tried = append(tried, r)
 			}
 		}
@@ -156,32 +173,28 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 	if err := s.moveRows(ctx, q, rows); err != nil {
 		return err
 	}
-	if err := s.finishRows(ctx, q, now, ended); err != nil {
+	err := insertEach(ctx, s, q, s.sql.deliver, delivered, func(r **outcomeRow) []any {
+		a := &(*r).attempt
+		return []any{(*r).attempts, now, (*r).token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), (*r).id}
+	})
+	if err != nil {
+		return err
+	}
+	err = insertEach(ctx, s, q, s.sql.finish, ended, func(r **outcomeRow) []any { return (*r).finishArgs(now) })
+	if err != nil {
 		return err
 	}
 	return insertEach(ctx, s, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
 }
 
-// finishRows writes the ends into the records, one statement for all that end alike: most are delivered by their first attempt.
-func (s *Store) finishRows(ctx context.Context, q querier, now int64, ended []*outcomeRow) error {
-	type end struct {
-		state, reason string
-		attempts      int64
+// finishArgs are the values of a delivery's row that its end changes, in the order of its columns, and its ID.
+func (r *outcomeRow) finishArgs(now int64) []any {
+	args := []any{r.state, r.reason, r.attempts, now, nil, nil, nil, nil, nil, nil, nil, nil, r.id}
+	if r.folds() {
+		a := &r.attempt
+		copy(args[4:], []any{r.token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), r.failed, r.detail, a.Response})
 	}
-	alike := make(map[end][]string)
-	for _, r := range ended {
-		e := end{r.state, r.reason, r.attempts}
-		alike[e] = append(alike[e], r.id)
-	}
-	for e, ids := range alike {
-		for part := range slices.Chunk(ids, maxRows) {
-			args := append([]any{e.state, e.reason, e.attempts, now}, anys(part)...)
-			if _, err := q.ExecContext(ctx, withList(s.sql.finish, len(part)), args...); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return args
 }
 
 // moveRows does to the queue what the outcomes say.
@@ -330,22 +343,7 @@ func (s *Store) completeMissed(ctx context.Context, q querier, rows []outcomeRow
 	if len(ids) == 0 {
 		return nil
 	}
-	known, err := s.knownDeliveries(ctx, q, ids)
-	if err != nil {
-		return err
-	}
-	type attemptKey struct {
-		id    string
-		token int64
-	}
-	recorded := make(map[attemptKey]bool) // whether it was late
-	err = s.selectByID(ctx, q, s.sql.seenAttempts, ids, func(rows *sql.Rows) error {
-		var key attemptKey
-		var late bool
-		err := rows.Scan(&key.id, &key.token, &late)
-		recorded[key] = late
-		return err
-	})
+	known, recorded, err := s.recorded(ctx, q, ids)
 	if err != nil {
 		return err
 	}
@@ -373,12 +371,45 @@ func (s *Store) completeMissed(ctx context.Context, q querier, rows []outcomeRow
 	return nil
 }
 
+// attemptKey names an attempt.
+type attemptKey struct {
+	deliveryID string
+	token      int64
+}
+
+// recorded is which of the deliveries exist, and of the attempts that they have whether each was late.
+func (s *Store) recorded(ctx context.Context, q querier, ids []string) (known map[string]bool, late map[attemptKey]bool, err error) {
+	known, late = make(map[string]bool), make(map[attemptKey]bool)
+	err = s.selectByID(ctx, q, s.sql.seenDelivery, ids, func(rows *sql.Rows) error {
+		var id string
+		var token sql.NullInt64
+		err := rows.Scan(&id, &token)
+		known[id] = true
+		if token.Valid {
+			late[attemptKey{id, token.Int64}] = false
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	err = s.selectByID(ctx, q, s.sql.seenAttempts, ids, func(rows *sql.Rows) error {
+		var key attemptKey
+		var isLate bool
+		err := rows.Scan(&key.deliveryID, &key.token, &isLate)
+		late[key] = isLate
+		return err
+	})
+	return known, late, err
+}
+
 // knownDeliveries are those of the IDs that exist.
 func (s *Store) knownDeliveries(ctx context.Context, q querier, ids []string) (map[string]bool, error) {
 	known := make(map[string]bool)
 	err := s.selectByID(ctx, q, s.sql.seenDelivery, ids, func(rows *sql.Rows) error {
 		var id string
-		err := rows.Scan(&id)
+		var token sql.NullInt64
+		err := rows.Scan(&id, &token)
 		known[id] = true
 		return err
 	})

@@ -55,9 +55,9 @@ FROM (SELECT 1 AS one) one LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id I
 
 	setTAT: `UPDATE {prefix}endpoint_state SET tat = ? WHERE endpoint_id = ?`,
 
-	// One lane; a claim joins as many as it has with UNION ALL.
+	// One lane; a claim joins as many as it has with UNION ALL. All that a lease tells: the rows are locked from here on.
 	pick: `
-(SELECT ? AS n, id, endpoint_id, order_key, seq, due_at FROM {prefix}queue FORCE INDEX (queue_due)
+(SELECT ? AS n, id, order_key, seq, due_at, event_id, token, attempts, created_at, reason FROM {prefix}queue FORCE INDEX (queue_due)
  WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
  ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED)`,
 
@@ -70,8 +70,6 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ?)`,
 	park: `UPDATE {prefix}queue SET class = 2, owner = NULL WHERE id IN {list}`,
 
 	lease: `UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE id IN {list}`,
-
-	readLeased: `SELECT id, event_id, class, token, attempts, created_at, reason FROM {prefix}queue WHERE id IN {list}`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id IN {list}`,
 
@@ -90,7 +88,22 @@ INSERT INTO {prefix}queue (class, due_at, attempts, reason, id, event_id, endpoi
 VALUES (?, ?, ?, ?, ?, '', '', 0, 0, 0)
 ON DUPLICATE KEY UPDATE owner = NULL, class = VALUES(class), due_at = VALUES(due_at), attempts = VALUES(attempts), reason = VALUES(reason)`,
 
-	finish: `UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ? WHERE id IN {list}`,
+	// Like again, these two insert nothing.
+	deliver: `
+INSERT INTO {prefix}delivery (attempts, finished_at, token, number, status, started_at, duration, id,
+	state, reason, event_id, endpoint_id, ordering_key, seq, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', '', '', '', '', 0, 0)
+ON DUPLICATE KEY UPDATE state = 'delivered', reason = '', error = '', detail = '', attempts = VALUES(attempts),
+	finished_at = VALUES(finished_at), token = VALUES(token), number = VALUES(number), status = VALUES(status),
+	started_at = VALUES(started_at), duration = VALUES(duration)`,
+
+	finish: `
+INSERT INTO {prefix}delivery (state, reason, attempts, finished_at, token, number, status, started_at, duration, error, detail, response,
+	id, event_id, endpoint_id, ordering_key, seq, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', '', 0, 0)
+ON DUPLICATE KEY UPDATE state = VALUES(state), reason = VALUES(reason), attempts = VALUES(attempts), finished_at = VALUES(finished_at),
+	token = VALUES(token), number = VALUES(number), status = VALUES(status), started_at = VALUES(started_at), duration = VALUES(duration),
+	error = VALUES(error), detail = VALUES(detail), response = VALUES(response)`,
 
 	extend: `
 INSERT INTO {prefix}queue (due_at, id, event_id, endpoint_id, class, token, seq, created_at, attempts)
@@ -112,7 +125,7 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class = 2)`,
 
 	unpark: `UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END WHERE id IN {list} AND class = 2`,
 
-	seenDelivery: `SELECT id FROM {prefix}delivery WHERE id IN {list}`,
+	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id IN {list}`,
 
 	seenAttempts: `SELECT delivery_id, token, late FROM {prefix}attempt WHERE delivery_id IN {list}`,
 

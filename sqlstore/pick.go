@@ -6,8 +6,6 @@ import (
 	"database/sql"
 	"slices"
 	"strings"
-
-	"github.com/signalpost/webhook"
 )
 
 // pick runs one round: it picks candidates of the lanes by their cap, parks or leases them, and returns them in order of
@@ -56,7 +54,7 @@ func (c *claimState) candidatesSQLite(ctx context.Context, q querier) ([]pickedR
 			return nil, err
 		}
 		err = eachRow(rows, func(rows *sql.Rows) error {
-			r := pickedRow{lane: i, leaseEnd: l.leaseEnd, endpointID: l.ask.EndpointID, class: l.ask.Class}
+			r := pickedRow{lane: i, leaseEnd: l.leaseEnd, endpointID: l.ask.EndpointID}
 			var orderKey, reason sql.NullString
 			err := rows.Scan(&r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason)
 			r.orderKey, r.reason = orderKey.String, reason.String
@@ -97,11 +95,17 @@ func (c *claimState) candidatesMySQL(ctx context.Context, q querier) ([]pickedRo
 		}
 		err = eachRow(rows, func(rows *sql.Rows) error {
 			var r pickedRow
-			var orderKey sql.NullString
-			err := rows.Scan(&r.lane, &r.id, &r.endpointID, &orderKey, &r.seq, &r.dueAt)
-			r.orderKey, r.leaseEnd = orderKey.String, c.lanes[r.lane].leaseEnd
+			var orderKey, reason sql.NullString
+			err := rows.Scan(&r.lane, &r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason)
+			if err != nil {
+				return err
+			}
+			l := &c.lanes[r.lane]
+			r.endpointID, r.leaseEnd = l.ask.EndpointID, l.leaseEnd
+			r.orderKey, r.reason = orderKey.String, reason.String
+			r.token++ // by the lease
 			picked = append(picked, r)
-			return err
+			return nil
 		})
 		if err != nil {
 			return nil, err
@@ -176,15 +180,12 @@ func (c *claimState) judge(ctx context.Context, q querier, rows []pickedRow) err
 	})
 }
 
-// move parks and leases rows by their fate, and reads what a lease tells.
+// move parks and leases rows by their fate.
 func (c *claimState) move(ctx context.Context, q querier, rows []pickedRow) error {
 	var park []string
 	leases := make(map[int64][]string) // by their end
-	byID := make(map[string]*pickedRow, len(rows))
 	for i := range rows {
-		r := &rows[i]
-		byID[r.id] = r
-		switch r.fate {
+		switch r := &rows[i]; r.fate {
 		case fatePark:
 			park = append(park, r.id)
 		case fateLease:
@@ -196,39 +197,12 @@ func (c *claimState) move(ctx context.Context, q querier, rows []pickedRow) erro
 			return err
 		}
 	}
-	read := func(rows *sql.Rows) error {
-		var id, eventID string
-		var class webhook.Class
-		var token, createdAt int64
-		var attempts int
-		var reason sql.NullString
-		if err := rows.Scan(&id, &eventID, &class, &token, &attempts, &createdAt, &reason); err != nil {
-			return err
-		}
-		r := byID[id]
-		r.eventID, r.class, r.token, r.attempts, r.createdAt, r.reason = eventID, class, token, attempts, createdAt, reason.String
-		return nil
-	}
 	for end, ids := range leases {
-		if err := c.leaseRows(ctx, q, end, ids, read); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c *claimState) leaseRows(ctx context.Context, q querier, end int64, ids []string, read func(*sql.Rows) error) error {
-	for part := range slices.Chunk(ids, maxRows) {
-		text := withList(c.store.sql.lease, len(part))
-		args := append([]any{end, c.req.Owner}, anys(part)...)
-		if _, err := q.ExecContext(ctx, text, args...); err != nil {
-			return err
-		}
-		if c.store.dialect == SQLite { // the candidates tell all
-			continue
-		}
-		if err := c.store.selectByID(ctx, q, c.store.sql.readLeased, part, read); err != nil {
-			return err
+		for part := range slices.Chunk(ids, maxRows) {
+			args := append([]any{end, c.req.Owner}, anys(part)...)
+			if _, err := q.ExecContext(ctx, withList(c.store.sql.lease, len(part)), args...); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

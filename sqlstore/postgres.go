@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"strconv"
 
 	"github.com/signalpost/webhook"
 )
@@ -17,18 +18,22 @@ import (
 var postgresStatements = statements{
 	now: `SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`,
 
+	// What is bytes comes in one value, from which each row cuts its own: as elements of an array they would be sent in hex, twice
+	// as long, and read letter by letter.
 	insertAll: `
 WITH e AS (
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bytea[], $8::int[])
-	AS e(id, type, tenant, ordering_key, header, payload, digest, deliveries)
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[])
+	AS e(id, type, tenant, ordering_key, place, header, payload, deliveries)
 ), new AS (
 	INSERT INTO {prefix}event_id (id, digest, created_at)
-	SELECT id, digest, $9::bigint FROM e ORDER BY id COLLATE "C"
+	SELECT id, substr($17::bytea, place, 32), $9::bigint FROM e ORDER BY id COLLATE "C"
 	ON CONFLICT DO NOTHING
 	RETURNING id
 ), event AS (
 	INSERT INTO {prefix}event (id, type, tenant, ordering_key, header, payload, deliveries, created_at)
-	SELECT id, type, tenant, ordering_key, header, payload, deliveries, $9::bigint FROM e WHERE id IN (SELECT id FROM new)
+	SELECT id, type, tenant, ordering_key, substr($17::bytea, place + 32, header),
+		substr($17::bytea, place + 32 + coalesce(header, 0), payload), deliveries, $9::bigint
+	FROM e WHERE id IN (SELECT id FROM new)
 ), d AS (
 	SELECT * FROM unnest($10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[]) WITH ORDINALITY
 	AS d(id, event_id, endpoint_id, order_key, due_at, token, place)
@@ -118,13 +123,12 @@ WITH lane AS (
 		owner = CASE v.fate WHEN 0 THEN $8::text END
 	FROM verdict v
 	WHERE v.id = q.id AND v.fate < 2
-	RETURNING v.n, v.fate, v.id, v.endpoint_id, v.order_key, v.seq, v.due_at, v.lease_end,
-		q.event_id, q.class, q.token, q.attempts, q.created_at, q.reason
+	RETURNING v.n, v.due_at, v.fate, v.id, v.order_key, v.seq, q.event_id, q.token, q.attempts, q.created_at, q.reason
 )
 SELECT * FROM moved
 UNION ALL
-SELECT n, fate, id, endpoint_id, order_key, seq, due_at, lease_end, NULL, NULL, NULL, NULL, NULL, NULL FROM verdict WHERE fate = 2
-ORDER BY 1, 7`,
+SELECT n, due_at, fate, id, order_key, seq, '', 0, 0, 0, NULL FROM verdict WHERE fate = 2
+ORDER BY 1, 2`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id = ANY($1::text[])`,
 
@@ -132,8 +136,8 @@ ORDER BY 1, 7`,
 	complete: `
 WITH o AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::int[],
-		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[])
-	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response)
+		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[], $17::boolean[])
+	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response, folds)
 ), gone AS (
 	DELETE FROM {prefix}queue q USING o
 	WHERE q.id = ANY(ARRAY(SELECT id FROM o WHERE op = 0))
@@ -153,15 +157,37 @@ WITH o AS MATERIALIZED (
 ), hit AS MATERIALIZED (
 	SELECT * FROM gone UNION ALL SELECT * FROM kept
 ), ended AS (
-	UPDATE {prefix}delivery d SET state = o.state, reason = o.reason, attempts = hit.attempts, finished_at = $17::bigint
+	UPDATE {prefix}delivery d SET state = o.state, reason = o.reason, attempts = hit.attempts, finished_at = $18::bigint,
+		token = CASE WHEN o.folds THEN o.token END, number = CASE WHEN o.folds THEN o.number END,
+		status = CASE WHEN o.folds THEN o.status END, started_at = CASE WHEN o.folds THEN o.started_at END,
+		duration = CASE WHEN o.folds THEN o.duration END, error = CASE WHEN o.folds THEN o.error END,
+		detail = CASE WHEN o.folds THEN o.detail END, response = CASE WHEN o.folds THEN o.response END
 	FROM hit JOIN o ON o.id = hit.id
 	WHERE d.id = ANY(ARRAY(SELECT id FROM hit)) AND d.id = hit.id AND o.op = 0
 ), tried AS (
 	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
 	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM o
-	WHERE counted = 1 AND id IN (SELECT id FROM hit)
+	WHERE counted = 1 AND NOT folds AND id IN (SELECT id FROM hit)
 )
 SELECT id, endpoint_id, order_key, seq FROM hit`,
+
+	// complete for what ends alike, by an attempt that its row keeps and that said nothing: what is delivered.
+	deliver: `
+WITH o AS MATERIALIZED (
+	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::bigint[], $6::bigint[])
+	AS o(id, token, number, status, started_at, duration)
+), gone AS (
+	DELETE FROM {prefix}queue q USING o
+	WHERE q.id = ANY($1::text[]) AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL
+	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts + 1 AS attempts,
+		o.token, o.number, o.status, o.started_at, o.duration
+), ended AS (
+	UPDATE {prefix}delivery d SET state = 'delivered', reason = '', attempts = gone.attempts, finished_at = $7::bigint, token = gone.token,
+		number = gone.number, status = gone.status, started_at = gone.started_at, duration = gone.duration, error = '', detail = ''
+	FROM gone
+	WHERE d.id = ANY($1::text[]) AND d.id = gone.id
+)
+SELECT id, endpoint_id, order_key, seq FROM gone`,
 
 	own: `
 SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason FROM {prefix}queue
@@ -177,7 +203,7 @@ WHERE class = 2 AND id = ANY(ARRAY(
 	) s
 ))`,
 
-	seenDelivery: `SELECT id FROM {prefix}delivery WHERE id = ANY($1::text[])`,
+	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id = ANY($1::text[])`,
 
 	seenAttempts: `SELECT delivery_id, token, late FROM {prefix}attempt WHERE delivery_id = ANY($1::text[])`,
 
@@ -204,14 +230,17 @@ WHERE endpoint_id = $1 AND held`,
 // insertPostgres stores those of events whose ID is new, and names them in stored.
 func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.EnqueueRequest, events []newEvent, stored map[string]bool) error {
 	all := deliveriesOf(events)
+	data, places := joinBytes(events)
 	rows, err := q.QueryContext(ctx, s.sql.insertAll,
 		textArray(events, func(e *newEvent) string { return e.event.ID }),
 		textArray(events, func(e *newEvent) string { return e.event.Type }),
 		textArray(events, func(e *newEvent) string { return e.event.Tenant }),
 		textArray(events, func(e *newEvent) string { return e.event.OrderingKey }),
-		bytesArray(events, func(e *newEvent) []byte { return e.header }),
-		bytesArray(events, func(e *newEvent) []byte { return e.payload }),
-		bytesArray(events, func(e *newEvent) []byte { return e.digest }),
+		intArray(places, func(at *int64) int64 { return *at }),
+		optIntArray(events, func(e *newEvent) sql.NullInt64 {
+			return sql.NullInt64{Int64: int64(len(e.header)), Valid: e.header != nil}
+		}),
+		intArray(events, func(e *newEvent) int64 { return int64(len(e.payload)) }),
 		intArray(events, func(e *newEvent) int64 { return int64(len(e.rows)) }),
 		micros(req.Now),
 		textArray(all, func(d *newDelivery) string { return d.id }),
@@ -220,7 +249,7 @@ func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.Enqu
 		optTextArray(all, func(d *newDelivery) string { return d.orderKey }),
 		intArray(all, func(d *newDelivery) int64 { return d.dueAt }),
 		intArray(all, func(d *newDelivery) int64 { return d.token }),
-		req.Owner)
+		req.Owner, data)
 	if err != nil {
 		return err
 	}
@@ -230,6 +259,22 @@ func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.Enqu
 		stored[id] = true
 		return err
 	})
+}
+
+// joinBytes is the digest, header and payload of each event, all in one, and where each event's begin, counted from 1.
+func joinBytes(events []newEvent) (data []byte, places []int64) {
+	size := 0
+	for i := range events {
+		size += len(events[i].digest) + len(events[i].header) + len(events[i].payload)
+	}
+	data, places = make([]byte, 0, size), make([]int64, len(events))
+	for i := range events {
+		places[i] = int64(len(data)) + 1
+		data = append(data, events[i].digest...)
+		data = append(data, events[i].header...)
+		data = append(data, events[i].payload...)
+	}
+	return data, places
 }
 
 // pickPostgres picks candidates of the lanes, parks or leases them and returns them in order of lane and due time.
@@ -256,16 +301,15 @@ func (c *claimState) pickPostgres(ctx context.Context, q querier) ([]pickedRow, 
 	err = eachRow(rows, func(rows *sql.Rows) error {
 		var r pickedRow
 		var place int
-		var orderKey, eventID, reason sql.NullString
-		var class, token, attempts, createdAt sql.NullInt64
-		err := rows.Scan(&place, &r.fate, &r.id, &r.endpointID, &orderKey, &r.seq, &r.dueAt, &r.leaseEnd,
-			&eventID, &class, &token, &attempts, &createdAt, &reason)
+		var orderKey, reason sql.NullString
+		err := rows.Scan(&place, &r.dueAt, &r.fate, &r.id, &orderKey, &r.seq, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason)
 		if err != nil {
 			return err
 		}
 		r.lane = asks[place-1].place
-		r.orderKey, r.eventID, r.reason = orderKey.String, eventID.String, reason.String
-		r.class, r.token, r.attempts, r.createdAt = webhook.Class(class.Int64), token.Int64, int(attempts.Int64), createdAt.Int64
+		l := &c.lanes[r.lane]
+		r.endpointID, r.leaseEnd = l.ask.EndpointID, l.leaseEnd
+		r.orderKey, r.reason = orderKey.String, reason.String
 		picked = append(picked, r)
 		return nil
 	})
@@ -277,32 +321,16 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 	if _, err := q.ExecContext(ctx, s.sql.avoidScans); err != nil {
 		return err
 	}
-	found, err := q.QueryContext(ctx, s.sql.complete,
-		textArray(rows, func(r *outcomeRow) string { return r.id }),
-		intArray(rows, func(r *outcomeRow) int64 { return r.token }),
-		intArray(rows, func(r *outcomeRow) int64 { return r.op }),
-		intArray(rows, func(r *outcomeRow) int64 { return r.block }),
-		textArray(rows, func(r *outcomeRow) string { return r.state }),
-		textArray(rows, func(r *outcomeRow) string { return r.reason }),
-		intArray(rows, func(r *outcomeRow) int64 { return r.dueAt }),
-		intArray(rows, func(r *outcomeRow) int64 { return r.counted }),
-		intArray(rows, func(r *outcomeRow) int64 { return int64(r.attempt.Number) }),
-		intArray(rows, func(r *outcomeRow) int64 { return int64(r.attempt.Status) }),
-		intArray(rows, func(r *outcomeRow) int64 { return micros(r.attempt.StartedAt) }),
-		intArray(rows, func(r *outcomeRow) int64 { return int64(r.attempt.Duration) }),
-		optIntArray(rows, func(r *outcomeRow) sql.NullInt64 { return optMicros(r.attempt.NextAt) }),
-		textArray(rows, func(r *outcomeRow) string { return r.failed }),
-		textArray(rows, func(r *outcomeRow) string { return r.detail }),
-		bytesArray(rows, func(r *outcomeRow) []byte { return r.attempt.Response }),
-		now)
-	if err != nil {
-		return err
-	}
-	byID := make(map[string]*outcomeRow, len(rows))
+	byID := byDelivery(rows)
+	var plain, other []*outcomeRow
 	for i := range rows {
-		byID[rows[i].id] = &rows[i]
+		if r := &rows[i]; r.plain() {
+			plain = append(plain, r)
+		} else {
+			other = append(other, r)
+		}
 	}
-	return eachRow(found, func(rows *sql.Rows) error {
+	read := func(rows *sql.Rows) error {
 		var id string
 		var own ownRow
 		var orderKey sql.NullString
@@ -314,5 +342,54 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 			r.hit, r.ownRow = true, own
 		}
 		return nil
-	})
+	}
+	for _, part := range []struct {
+		rows []*outcomeRow
+		run  func(context.Context, querier, int64, []*outcomeRow) (*sql.Rows, error)
+	}{{plain, s.deliverPostgres}, {other, s.completeOther}} {
+		if len(part.rows) == 0 {
+			continue
+		}
+		found, err := part.run(ctx, q, now, part.rows)
+		if err == nil {
+			err = eachRow(found, read)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) deliverPostgres(ctx context.Context, q querier, now int64, rows []*outcomeRow) (*sql.Rows, error) {
+	return q.QueryContext(ctx, s.sql.deliver,
+		textArray(rows, func(r **outcomeRow) string { return (*r).id }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).token }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Number) }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Status) }),
+		intArray(rows, func(r **outcomeRow) int64 { return micros((*r).attempt.StartedAt) }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Duration) }),
+		now)
+}
+
+func (s *Store) completeOther(ctx context.Context, q querier, now int64, rows []*outcomeRow) (*sql.Rows, error) {
+	return q.QueryContext(ctx, s.sql.complete,
+		textArray(rows, func(r **outcomeRow) string { return (*r).id }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).token }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).op }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).block }),
+		textArray(rows, func(r **outcomeRow) string { return (*r).state }),
+		textArray(rows, func(r **outcomeRow) string { return (*r).reason }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).dueAt }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).counted }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Number) }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Status) }),
+		intArray(rows, func(r **outcomeRow) int64 { return micros((*r).attempt.StartedAt) }),
+		intArray(rows, func(r **outcomeRow) int64 { return int64((*r).attempt.Duration) }),
+		optIntArray(rows, func(r **outcomeRow) sql.NullInt64 { return optMicros((*r).attempt.NextAt) }),
+		textArray(rows, func(r **outcomeRow) string { return (*r).failed }),
+		textArray(rows, func(r **outcomeRow) string { return (*r).detail }),
+		bytesArray(rows, func(r **outcomeRow) []byte { return (*r).attempt.Response }),
+		textArray(rows, func(r **outcomeRow) string { return strconv.FormatBool((*r).folds()) }),
+		now)
 }

@@ -19,8 +19,13 @@ var _ webhook.QueryStore = (*Store)(nil)
 const (
 	eventGet = `SELECT type, tenant, ordering_key, header, payload, deliveries, created_at FROM {prefix}event WHERE id = ?`
 
+	// The one that ended the delivery may stand in its row.
 	attemptList = `SELECT token, number, started_at, duration, status, error, detail, response, next_at, late
-FROM {prefix}attempt WHERE delivery_id = ? ORDER BY token`
+FROM {prefix}attempt WHERE delivery_id = ?
+UNION ALL
+SELECT token, number, started_at, duration, status, error, detail, response, NULL, FALSE
+FROM {prefix}delivery WHERE id = ? AND token IS NOT NULL
+ORDER BY 1`
 
 	// deliveriesJoined is a page of deliveries with all that tells their states, one probe each: the record, the queue row while
 	// unfinished, its endpoint's hold, and the dead letter at the head of its ordering key if that holds the key.
@@ -178,7 +183,7 @@ func (s *Store) ListAttempts(ctx context.Context, deliveryID string) ([]webhook.
 		return nil, nil
 	}
 	var attempts []webhook.Attempt
-	err := s.each(ctx, s.db, attemptList, []any{deliveryID}, func(rows *sql.Rows) error {
+	err := s.each(ctx, s.db, attemptList, []any{deliveryID, deliveryID}, func(rows *sql.Rows) error {
 		a := webhook.Attempt{DeliveryID: deliveryID}
 		var started, duration int64
 		var next sql.NullInt64

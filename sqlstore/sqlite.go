@@ -88,7 +88,13 @@ RETURNING id, endpoint_id, order_key, seq, attempts`,
 
 	again: `UPDATE {prefix}queue SET owner = NULL, class = ?, due_at = ?, attempts = ?, reason = ? WHERE id = ?`,
 
-	finish: `UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ? WHERE id IN {list}`,
+	deliver: `
+UPDATE {prefix}delivery SET state = 'delivered', reason = '', error = '', detail = '', attempts = ?, finished_at = ?, token = ?, number = ?,
+	status = ?, started_at = ?, duration = ? WHERE id = ?`,
+
+	finish: `
+UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ?, token = ?, number = ?, status = ?, started_at = ?, duration = ?,
+	error = ?, detail = ?, response = ? WHERE id = ?`,
 
 	extend: `UPDATE {prefix}queue SET due_at = ? WHERE id = ?`,
 
@@ -107,7 +113,7 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class = 2)`,
 
 	unpark: `UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END WHERE id IN {list} AND class = 2`,
 
-	seenDelivery: `SELECT id FROM {prefix}delivery WHERE id IN {list}`,
+	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id IN {list}`,
 
 	seenAttempts: `SELECT delivery_id, token, late FROM {prefix}attempt WHERE delivery_id IN {list}`,
 

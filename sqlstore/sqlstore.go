@@ -10,7 +10,7 @@
 // # What it keeps
 //
 // An event is written once. A delivery has a record, rewritten at its end only, and while it is unfinished a
-// narrow row in the queue. Attempts are appended. Times are microseconds since the Unix epoch, in UTC, so that no driver, session
+// narrow row in the queue. Attempts are appended, except the one that ends a delivery, which its record has room for. Times are microseconds since the Unix epoch, in UTC, so that no driver, session
 // time zone or rounding matters. The tables are described where they are made, in migrations.
 //
 // # What the database must offer

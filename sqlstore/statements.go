@@ -37,11 +37,11 @@ type statements struct {
 	lockBefore string
 	park       string
 	lease      string
-	readLeased string // MySQL
 	events     string
 
 	// complete
 	complete     string // PostgreSQL: all that a held lease gets
+	deliver      string // the usual end. PostgreSQL: all of it; else: the record's part
 	own          string
 	end          string
 	endHeld      string // SQLite: ends what is held under a token
@@ -76,7 +76,7 @@ func (st statements) filled(fill *strings.Replacer) statements {
 	for _, text := range []*string{
 		&st.now, &st.insertAll, &st.insertEventID, &st.insertEvent, &st.insertDelivery, &st.insertQueue, &st.bumpTail, &st.readTail,
 		&st.digests, &st.lanes, &st.avoidScans, &st.holds, &st.lockStates, &st.addState, &st.setTAT, &st.peek, &st.pick, &st.findBefore, &st.lockBefore,
-		&st.park, &st.lease, &st.readLeased, &st.events, &st.complete, &st.own, &st.end, &st.endHeld, &st.block, &st.again, &st.finish,
+		&st.park, &st.lease, &st.events, &st.complete, &st.deliver, &st.own, &st.end, &st.endHeld, &st.block, &st.again, &st.finish,
 		&st.addAttempt, &st.addLate, &st.findParked, &st.unpark, &st.seenAttempts, &st.seenDelivery, &st.extend, &st.hold, &st.unhold,
 	} {
 		*text = fill.Replace(*text)

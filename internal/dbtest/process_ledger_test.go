@@ -130,11 +130,13 @@ func (c *childDB) read(t *testing.T, prefix string) *ledger {
 		byID[d.id], l.deliveries[event+" "+endpoint] = d, d
 		return err
 	})
-	each("SELECT a.delivery_id, a.status, a.error, a.late FROM webhook_attempt a JOIN webhook_delivery d ON d.id = a.delivery_id"+
-		of("d.event_id")+" ORDER BY a.delivery_id, a.token", func(r *sql.Rows) error {
+	each("SELECT a.delivery_id, a.status, a.error, a.late, a.token FROM webhook_attempt a JOIN webhook_delivery d ON d.id = a.delivery_id"+
+		of("d.event_id")+" UNION ALL SELECT id, status, error, FALSE, token FROM webhook_delivery"+of("event_id")+
+		" AND token IS NOT NULL ORDER BY 1, 5", func(r *sql.Rows) error {
 		var id string
 		var a try
-		err := r.Scan(&id, &a.status, &a.err, &a.late)
+		var token int64
+		err := r.Scan(&id, &a.status, &a.err, &a.late, &token)
 		byID[id].tries = append(byID[id].tries, a)
 		return err
 	})

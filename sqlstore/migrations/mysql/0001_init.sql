@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS {prefix}event_id (
 ) ENGINE=InnoDB;
 
 -- The record of a delivery; rewritten once, at its end. Until then its state is told by its queue row.
+-- token to response: the attempt that ended it, with the columns of attempt, unless that says much or named a next one. NULL without.
 CREATE TABLE IF NOT EXISTS {prefix}delivery (
 	id           VARBINARY(255) PRIMARY KEY,
 	event_id     VARBINARY(255) NOT NULL,
@@ -34,6 +35,14 @@ CREATE TABLE IF NOT EXISTS {prefix}delivery (
 	attempts     INT NOT NULL,
 	created_at   BIGINT NOT NULL,
 	finished_at  BIGINT,
+	token        BIGINT,
+	number       INT,
+	status       INT,
+	started_at   BIGINT,
+	duration     BIGINT,
+	error        VARBINARY(255),
+	detail       TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+	response     MEDIUMBLOB,
 	KEY delivery_event (event_id),
 	KEY delivery_endpoint (endpoint_id, id)
 ) ENGINE=InnoDB;
@@ -67,7 +76,7 @@ CREATE TABLE IF NOT EXISTS {prefix}expiry (
 	PRIMARY KEY (expires_at, id)
 ) ENGINE=InnoDB;
 
--- One row for each HTTP try; append only. duration is in nanoseconds.
+-- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
 CREATE TABLE IF NOT EXISTS {prefix}attempt (
 	delivery_id VARBINARY(255) NOT NULL,
 	token       BIGINT NOT NULL,

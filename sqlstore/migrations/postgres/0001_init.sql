@@ -21,6 +21,7 @@ CREATE TABLE {prefix}event_id (
 CREATE INDEX {name}event_id_created ON {prefix}event_id USING brin (created_at);
 
 -- The record of a delivery; rewritten once, at its end. Until then its state is told by its queue row.
+-- token to response: the attempt that ended it, with the columns of attempt, unless that says much or named a next one. NULL without.
 CREATE TABLE {prefix}delivery (
 	id           text COLLATE "C" PRIMARY KEY,
 	event_id     text COLLATE "C" NOT NULL,
@@ -32,8 +33,16 @@ CREATE TABLE {prefix}delivery (
 	reason       text NOT NULL,
 	attempts     integer NOT NULL,
 	created_at   bigint NOT NULL,
-	finished_at  bigint
-) WITH (fillfactor = 50);
+	finished_at  bigint,
+	token        bigint,
+	number       integer,
+	status       integer,
+	started_at   bigint,
+	duration     bigint,
+	error        text,
+	detail       text,
+	response     bytea
+) WITH (fillfactor = 42); -- a page holds all its rows twice, the second time with their attempts
 CREATE INDEX {name}delivery_event ON {prefix}delivery (event_id);
 CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
 
@@ -67,7 +76,7 @@ CREATE TABLE {prefix}expiry (
 	PRIMARY KEY (expires_at, id)
 );
 
--- One row for each HTTP try; append only. duration is in nanoseconds.
+-- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
 CREATE TABLE {prefix}attempt (
 	delivery_id text COLLATE "C" NOT NULL,
 	token       bigint NOT NULL,

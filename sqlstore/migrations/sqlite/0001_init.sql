@@ -21,6 +21,7 @@ CREATE TABLE {prefix}event_id (
 CREATE INDEX {name}event_id_created ON {prefix}event_id (created_at);
 
 -- The record of a delivery; rewritten once, at its end. Until then its state is told by its queue row.
+-- token to response: the attempt that ended it, with the columns of attempt, unless that says much or named a next one. NULL without.
 CREATE TABLE {prefix}delivery (
 	id           TEXT PRIMARY KEY,
 	event_id     TEXT NOT NULL,
@@ -32,8 +33,16 @@ CREATE TABLE {prefix}delivery (
 	reason       TEXT NOT NULL,
 	attempts     INTEGER NOT NULL,
 	created_at   INTEGER NOT NULL,
-	finished_at  INTEGER
-);
+	finished_at  INTEGER,
+	token        INTEGER,
+	number       INTEGER,
+	status       INTEGER,
+	started_at   INTEGER,
+	duration     INTEGER,
+	error        TEXT,
+	detail       TEXT,
+	response     BLOB
+) WITHOUT ROWID;
 CREATE INDEX {name}delivery_event ON {prefix}delivery (event_id);
 CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
 
@@ -66,7 +75,7 @@ CREATE TABLE {prefix}expiry (
 	PRIMARY KEY (expires_at, id)
 ) WITHOUT ROWID;
 
--- One row for each HTTP try; append only. duration is in nanoseconds.
+-- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
 CREATE TABLE {prefix}attempt (
 	delivery_id TEXT NOT NULL,
 	token       INTEGER NOT NULL,
