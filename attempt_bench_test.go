@@ -118,36 +118,31 @@ func naivePost(b *testing.B, client *http.Client, url string, payload []byte, si
 	resp.Body.Close()
 }
 
-// BenchmarkAttemptParallel is as many attempts at once as there are senders, over HTTP/1.1 and HTTP/2.
+// BenchmarkAttemptParallel is as many attempts at once as there are senders, over TLS.
 func BenchmarkAttemptParallel(b *testing.B) {
 	ok := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})
-	for _, proto := range []string{"HTTP/1.1", "HTTP/2"} {
-		b.Run(proto, func(b *testing.B) {
-			srv := httptest.NewUnstartedServer(ok)
-			srv.EnableHTTP2 = proto == "HTTP/2"
-			srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-			srv.StartTLS()
-			defer srv.Close()
-			c, err := newHTTPClient(&clientOptions{AllowPrivate: true, TLS: srv.Client().Transport.(*http.Transport).TLSClientConfig})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer c.closeIdle()
-			t, err := newTarget("bench", srv.URL, target{timeout: 30 * time.Second})
-			if err != nil {
-				b.Fatal(err)
-			}
-			ev := &Event{ID: "evt_1", Payload: []byte(strings.Repeat("x", bodySize))}
-			b.ReportAllocs()
-			b.SetParallelism(32)
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if res := c.attempt(context.Background(), t, ev, nil); !res.delivered(SuccessRule{}) {
-						b.Error(res)
-						return
-					}
-				}
-			})
-		})
+	srv := httptest.NewUnstartedServer(ok)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	c, err := newHTTPClient(&clientOptions{AllowPrivate: true, TLS: srv.Client().Transport.(*http.Transport).TLSClientConfig})
+	if err != nil {
+		b.Fatal(err)
 	}
+	defer c.closeIdle()
+	t, err := newTarget("bench", srv.URL, target{timeout: 30 * time.Second})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ev := &Event{ID: "evt_1", Payload: []byte(strings.Repeat("x", bodySize))}
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if res := c.attempt(context.Background(), t, ev, nil); !res.delivered(SuccessRule{}) {
+				b.Error(res)
+				return
+			}
+		}
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/signalpost/webhook/internal/h1"
 	"github.com/signalpost/webhook/internal/safedial"
 )
 
@@ -53,7 +54,6 @@ type clientOptions struct {
 // httpClient makes attempts. It is safe for concurrent use.
 type httpClient struct {
 	allowPrivate  bool
-	proxied       bool
 	maxRetryAfter time.Duration
 	userAgent     []string // header values, shared by all requests
 	contentType   []string
@@ -75,7 +75,6 @@ func newHTTPClient(o *clientOptions) (*httpClient, error) {
 	}
 	c := &httpClient{
 		allowPrivate:  o.AllowPrivate,
-		proxied:       o.Proxy != nil,
 		maxRetryAfter: o.MaxRetryAfter,
 		userAgent:     []string{o.UserAgent},
 		contentType:   []string{"application/json"},
@@ -105,7 +104,7 @@ func (o *clientOptions) validate() error {
 	if o.MaxRetryAfter < 0 {
 		return bad("MaxRetryAfter", "is %v, want 0 (default %v) or more", o.MaxRetryAfter, defaultMaxRetryAfter)
 	}
-	if !validHeaderValue(o.UserAgent) {
+	if !h1.ValidValue(o.UserAgent) {
 		return bad("UserAgent", "contains control characters")
 	}
 	if o.Transport != nil && (o.Proxy != nil || o.TLS != nil) {
@@ -124,51 +123,47 @@ func (o *clientOptions) validate() error {
 	return nil
 }
 
-// newTransport makes one pool of connections. Dials go on for at most connectTimeout and handshakeTimeout after the attempt
-// that wanted them has ended: net/http keeps what they yield for the next.
-func newTransport(o *clientOptions, guarded bool) *http.Transport {
+// newTransport makes one pool of connections. All attempts speak HTTP/1.1: every receiver does, and what an HTTP/2 peer may send unasked
+// need not be bounded. Behind a proxy net/http makes them, else internal/h1, for half the processor time.
+func newTransport(o *clientOptions, guarded bool) http.RoundTripper {
 	senders := o.Senders
 	if senders == 0 {
 		senders = defaultSenders
 	}
-	t := &http.Transport{
-		DialContext:            o.dial,
-		TLSClientConfig:        o.TLS.Clone(),
-		TLSHandshakeTimeout:    handshakeTimeout,
-		DisableCompression:     true, // the answer's bytes are kept as they come; nothing to blow up
-		MaxIdleConns:           max(2*senders, minIdleConns),
-		MaxIdleConnsPerHost:    senders,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxAnswerHeader,
-		ForceAttemptHTTP2:      true,
-		HTTP2: &http.HTTP2Config{
-			// What a peer may send unasked is held in memory.
-			MaxReceiveBufferPerStream:     64 << 10,
-			MaxReceiveBufferPerConnection: 1 << 20,
-			// A dead connection would swallow every attempt until TCP gives up, a quarter of an hour.
-			SendPingTimeout:  15 * time.Second,
-			PingTimeout:      5 * time.Second,
-			WriteByteTimeout: 15 * time.Second,
-		},
+	config := o.TLS.Clone()
+	if config == nil {
+		config = &tls.Config{}
 	}
-	if t.TLSClientConfig == nil {
-		t.TLSClientConfig = &tls.Config{}
+	if config.ClientSessionCache == nil {
+		config.ClientSessionCache = tls.NewLRUClientSessionCache(1024)
 	}
-	if t.TLSClientConfig.ClientSessionCache == nil {
-		t.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1024)
-	}
-	if o.Proxy != nil {
-		t.Proxy = http.ProxyURL(o.Proxy)
-		t.OnProxyConnectResponse = proxyRefusal
-	}
-	if t.DialContext == nil {
+	dial := o.dial
+	if dial == nil {
 		d := &net.Dialer{Timeout: connectTimeout, Resolver: o.resolver}
 		if guarded && o.Proxy == nil { // behind a proxy only the proxy is dialled, which may be anywhere
 			d.Control = safedial.Control
 		}
-		t.DialContext = d.DialContext
+		dial = d.DialContext
 	}
-	return t
+	idle := max(2*senders, minIdleConns)
+	if o.Proxy == nil {
+		return &h1.Transport{
+			Dial: dial, TLS: config, HandshakeTimeout: handshakeTimeout,
+			IdleTimeout: idleTimeout, MaxIdle: idle, MaxIdlePerHost: senders, MaxHeader: maxAnswerHeader,
+		}
+	}
+	return &http.Transport{
+		Proxy:                  http.ProxyURL(o.Proxy),
+		OnProxyConnectResponse: proxyRefusal,
+		DialContext:            dial,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    handshakeTimeout,
+		DisableCompression:     true, // the answer's bytes are kept as they come; nothing to blow up
+		MaxIdleConns:           idle,
+		MaxIdleConnsPerHost:    senders,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+	}
 }
 
 // proxyRefusal tells a proxy's own answer from the endpoint's.
@@ -200,14 +195,7 @@ func (c *httpClient) door(t *target, allowed bool) error {
 	if allowed {
 		return nil
 	}
-	if t.blocked != nil {
-		return t.blocked
-	}
-	if c.proxied && !isASCII(t.url.Host) {
-		// Who resolves it maps it in ways of its own, and nobody here sees to what.
-		return &safedial.Error{Host: t.url.Hostname(), Reason: "not ASCII; behind a proxy write it as xn--"}
-	}
-	return nil
+	return t.blocked
 }
 
 func isASCII(s string) bool {
@@ -247,6 +235,8 @@ func parseEndpointURL(op, raw string) (*url.URL, error) {
 		return bad("has no host")
 	case u.Fragment != "" || strings.Contains(raw, "#"):
 		return bad("has a fragment, which is never sent")
+	case !isASCII(u.Host): // who resolves such a name maps it in ways of its own, and nobody here sees to what
+		return bad("has a host that is not ASCII; write it as xn--")
 	case !validPort(u):
 		return bad(fmt.Sprintf("has port %q, want 1 to 65535", u.Port()))
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/signalpost/webhook/internal/h1"
 )
 
 const (
@@ -36,7 +38,7 @@ func validateHeader(h http.Header) error {
 	}
 	values, size := 0, 0
 	for name, vv := range h {
-		if !validHeaderName(name) {
+		if !h1.ValidName(name) {
 			return bad("%.40q is not a header name", name)
 		}
 		canonical := http.CanonicalHeaderKey(name)
@@ -49,7 +51,7 @@ func validateHeader(h http.Header) error {
 			}
 		}
 		for _, v := range vv {
-			if !validHeaderValue(v) {
+			if !h1.ValidValue(v) {
 				return bad("%s contains control characters", canonical)
 			}
 			values++
@@ -63,27 +65,6 @@ func validateHeader(h http.Header) error {
 		return bad("has %d bytes, want at most %d", size, maxEventHeader)
 	}
 	return nil
-}
-
-// validHeaderName reports whether s is a token (RFC 9110, 5.6.2).
-func validHeaderName(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 256
-}
-
-// validHeaderValue reports whether s has no control characters but tabs.
-func validHeaderValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // requestHeader is the header of an attempt before it is signed. Values are shared with the event and with other

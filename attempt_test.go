@@ -198,11 +198,13 @@ func TestAttemptKeepsAConnectionPerSender(t *testing.T) {
 	}
 }
 
-func TestAttemptHTTP2(t *testing.T) {
+// Also where the receiver would rather speak HTTP/2.
+func TestAttemptHTTPS(t *testing.T) {
 	var proto atomic.Value
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		proto.Store(r.Proto)
-		io.Copy(w, r.Body)
+		body, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(body)
 	}))
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
@@ -216,7 +218,7 @@ func TestAttemptHTTP2(t *testing.T) {
 			t.Fatalf("got %d %s %s, %d bytes", res.Status, res.Kind, res.Detail, len(res.Response))
 		}
 	}
-	if proto.Load() != "HTTP/2.0" || n.dials.Load() != 1 {
+	if proto.Load() != "HTTP/1.1" || n.dials.Load() != 1 {
 		t.Errorf("%v over %d connections", proto.Load(), n.dials.Load())
 	}
 }
@@ -257,11 +259,6 @@ func TestAttemptIgnoresEnvironmentProxy(t *testing.T) {
 		t.Setenv(name, "http://"+proxy.addr)
 	}
 	c := mustClient(t, &clientOptions{AllowPrivate: true})
-	for _, rt := range []http.RoundTripper{c.open, c.guarded} {
-		if tr := rt.(*http.Transport); tr.Proxy != nil { // net/http reads the environment once a process, and skips loopback: look inside too
-			t.Error("a transport has a proxy")
-		}
-	}
 	// hooks.invalid never resolves; a proxy would be asked for it.
 	res := c.attempt(context.Background(), mustTarget(t, "http://hooks.invalid/", target{timeout: 5 * time.Second}), &testEvent, nil)
 	if res.Kind == "" || res.Kind == NetErrorProxy || proxy.accepted.Load() != 0 {
@@ -310,7 +307,7 @@ func TestAttemptThroughProxy(t *testing.T) {
 		t.Error(diff)
 	}
 	// Hosts that are plainly not public never reach the proxy.
-	for _, to := range []string{"http://169.254.169.254/latest", "https://[::1]/", "http://127.1/", "http://localhost/", "https://ℓocalhost/", "http://bücher.example/"} {
+	for _, to := range []string{"http://169.254.169.254/latest", "https://[::1]/", "http://127.1/", "http://localhost/"} {
 		if res := try(to); res.Kind != NetErrorBlocked {
 			t.Errorf("%s: %+v", to, res)
 		}
@@ -409,7 +406,7 @@ func TestClientOptions(t *testing.T) {
 }
 
 func TestCheckEndpointURL(t *testing.T) {
-	for _, raw := range []string{"https://shop.example/hooks", "http://shop.example:8080", "https://8.8.8.8/x?y=z", "https://[2606:4700:4700::1111]:8443/", "https://bücher.example/"} {
+	for _, raw := range []string{"https://shop.example/hooks", "http://shop.example:8080", "https://8.8.8.8/x?y=z", "https://[2606:4700:4700::1111]:8443/", "https://xn--bcher-kva.example/"} {
 		if err := checkEndpointURL("x", raw, false); err != nil {
 			t.Errorf("%s: %v", raw, err)
 		}
@@ -418,7 +415,7 @@ func TestCheckEndpointURL(t *testing.T) {
 		"", "shop.example/hooks", "/hooks", "ftp://shop.example", "javascript:alert(1)", "https:shop.example", "https://", "https:///x", "https://:443/",
 		"https://user:hunter2@shop.example/", "https://user@shop.example/", "https://shop.example/#x", "https://shop.example/#", "https://shop.example:0/",
 		"https://shop.example:65536/", "https://shop.example:/", "https://shop.example:http/", "https://shop example/", "https://shop.example/\n", " https://shop.example",
-		"https://%31%32%37.0.0.1/", "https://user:hunt/er2@shop.example/", "https://shop.example/" + strings.Repeat("x", maxURL),
+		"https://%31%32%37.0.0.1/", "https://bücher.example/", "http://１２７.0.0.1/", "http://①②⑦.0.0.1/", "https://ℓocalhost/", "https://user:hunt/er2@shop.example/", "https://shop.example/" + strings.Repeat("x", maxURL),
 	} {
 		err := checkEndpointURL("x", raw, true)
 		wantFieldError(t, err, "URL")

@@ -9,8 +9,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/binary"
-	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -19,39 +17,6 @@ import (
 	"testing"
 	"time"
 )
-
-// What an HTTP/2 receiver may send before anybody reads it is held in memory, so little is offered: of a stream 64 KiB, of a
-// connection 1 MiB.
-func TestAttemptHTTP2Windows(t *testing.T) {
-	cert, pool := certificate(t, "127.0.0.1", time.Now().Add(time.Hour))
-	frames := make(chan []byte, 1)
-	srv := newRawServer(t, func(c net.Conn) {
-		tc := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}})
-		start := make([]byte, 200)
-		n, _ := io.ReadAtLeast(tc, start, 24+9+6*4) // the preface, and the frames that net/http sends with it
-		frames <- start[24:n]
-	})
-	c := mustClient(t, &clientOptions{AllowPrivate: true, TLS: &tls.Config{RootCAs: pool}})
-	c.attempt(context.Background(), mustTarget(t, strings.Replace(srv.url, "http:", "https:", 1), target{}), &testEvent, nil)
-	found := map[string]uint32{}
-	for b := <-frames; len(b) >= 9; {
-		size, kind := int(b[0])<<16|int(b[1])<<8|int(b[2]), b[3]
-		body := b[9:min(9+size, len(b))]
-		for i := 0; kind == 4 && i+6 <= len(body); i += 6 { // SETTINGS
-			found[fmt.Sprintf("setting %d", body[i+1])] = binary.BigEndian.Uint32(body[i+2:])
-		}
-		if kind == 8 && len(body) == 4 { // WINDOW_UPDATE
-			found["connection"] = binary.BigEndian.Uint32(body)
-		}
-		b = b[min(9+size, len(b)):]
-	}
-	if w := found["setting 4"]; w != 64<<10 { // INITIAL_WINDOW_SIZE
-		t.Errorf("a stream may send %d bytes unread: %v", w, found)
-	}
-	if w := found["connection"]; w > 1<<20 {
-		t.Errorf("a connection may send %d bytes unread", w)
-	}
-}
 
 // certificate makes a server certificate for host, signed by itself.
 func certificate(t *testing.T, host string, notAfter time.Time) (tls.Certificate, *x509.CertPool) {

@@ -1,0 +1,221 @@
+package h1
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+const (
+	inline     = 64 << 10 // bodies up to here go out in one piece with the head
+	maxInterim = 5        // 1xx answers before the answer
+)
+
+// exchange is a request and its answer, whose body it is.
+type exchange struct {
+	t      *Transport
+	c      *conn
+	ctx    context.Context
+	stop   func() bool // the end of ctx interrupts no longer; false: it has
+	reader *bufio.Reader
+	body   io.Reader
+	whole  bool       // the answer has been read to its end
+	close  bool       // the connection cannot be used again
+	sent   chan error // of a long body, when it is written; nil: it is
+	ended  bool
+}
+
+// do writes the request and reads the head of the answer.
+func (x *exchange) do(req *http.Request, head *bytes.Buffer) (*http.Response, error) {
+	x.c.left = x.t.MaxHeader
+	x.reader = x.t.takeReader(x.c)
+	failed := x.write(req, head)
+	resp, err := x.read(req) // also when writing failed: the receiver may have answered before it hung up
+	if err != nil {
+		if failed != nil {
+			err = failed
+		}
+		return nil, err
+	}
+	x.c.left = math.MaxInt64
+	x.close = failed != nil || resp.Close || resp.StatusCode == http.StatusSwitchingProtocols
+	x.whole = resp.Body == http.NoBody
+	x.body, resp.Body = resp.Body, x
+	return resp, nil
+}
+
+// write sends what fits in one piece by itself, and leaves the rest of a long body to a goroutine that ends with it or with the connection: the
+// receiver may answer before it has read all.
+func (x *exchange) write(req *http.Request, head *bytes.Buffer) error {
+	long := req.ContentLength > inline
+	if !long && req.ContentLength > 0 {
+		if n, err := io.Copy(head, io.LimitReader(req.Body, req.ContentLength+1)); err != nil || n != req.ContentLength {
+			x.close = true
+			return fmt.Errorf("h1: request body has %d bytes, want Content-Length %d: %w", n, req.ContentLength, errors.Join(err, errRequest))
+		}
+	}
+	if _, err := x.c.Write(head.Bytes()); err != nil || !long {
+		return err
+	}
+	x.sent = make(chan error, 1)
+	go func() {
+		_, err := io.CopyN(x.c.Conn, req.Body, req.ContentLength)
+		x.sent <- err
+	}()
+	return nil
+}
+
+// read reads the head of the answer, past interim ones.
+func (x *exchange) read(req *http.Request) (*http.Response, error) {
+	for range maxInterim + 1 {
+		resp, err := http.ReadResponse(x.reader, req)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case resp.StatusCode < 100:
+			return nil, fmt.Errorf("malformed HTTP status code %d", resp.StatusCode)
+		case resp.StatusCode >= 200, resp.StatusCode == http.StatusSwitchingProtocols:
+			return resp, nil
+		}
+	}
+	return nil, fmt.Errorf("malformed HTTP response: more than %d interim answers", maxInterim)
+}
+
+// Read reads the answer's body.
+func (x *exchange) Read(p []byte) (int, error) {
+	if x.ended {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n, err := x.body.Read(p)
+	switch err {
+	case nil:
+	case io.EOF:
+		x.whole = true
+	default:
+		x.close = true
+		err = x.explain(err)
+	}
+	return n, err
+}
+
+// Close ends the exchange. An answer that has not been read to its end takes the connection with it.
+func (x *exchange) Close() error {
+	if !x.ended {
+		x.end(x.whole && !x.close && x.reader.Buffered() == 0)
+	}
+	return nil
+}
+
+// end gives the connection back or closes it.
+func (x *exchange) end(keep bool) {
+	x.ended = true
+	keep = x.stop() && keep && x.isSent()
+	if x.reader != nil {
+		x.reader.Reset(nil)
+		x.t.readers.Put(x.reader)
+		x.reader = nil
+	}
+	if keep {
+		x.t.keep(x.c)
+	} else {
+		_ = x.c.raw.Close()
+	}
+}
+
+func (x *exchange) isSent() bool {
+	if x.sent == nil {
+		return true
+	}
+	select {
+	case err := <-x.sent:
+		return err == nil
+	default:
+		return false
+	}
+}
+
+// explain gives the end of the context as the reason for what it caused.
+func (x *exchange) explain(err error) error {
+	if x.ctx.Err() != nil {
+		return context.Cause(x.ctx)
+	}
+	return err
+}
+
+// errRequest marks requests that cannot be sent as they are.
+var errRequest = errors.New("net/http: invalid header or body")
+
+// writeHead writes the request line and the headers. Names and values that would not arrive as they are given are an error.
+func writeHead(b *bytes.Buffer, req *http.Request) error {
+	b.WriteString(req.Method)
+	b.WriteByte(' ')
+	b.WriteString(req.URL.RequestURI())
+	b.WriteString(" HTTP/1.1\r\nHost: ")
+	b.WriteString(hostHeader(req.Host, req.URL))
+	b.WriteString("\r\nContent-Length: ")
+	b.Write(strconv.AppendInt(b.AvailableBuffer(), req.ContentLength, 10))
+	b.WriteString("\r\n")
+	for name, values := range req.Header {
+		if !ValidName(name) {
+			return fmt.Errorf("net/http: invalid header field name %.40q", name)
+		}
+		switch http.CanonicalHeaderKey(name) {
+		case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
+			continue // said by the request itself
+		}
+		for _, v := range values {
+			if !ValidValue(v) {
+				return fmt.Errorf("net/http: invalid header field value for %.40q", name)
+			}
+			b.WriteString(name)
+			b.WriteString(": ")
+			b.WriteString(v)
+			b.WriteString("\r\n")
+		}
+	}
+	b.WriteString("\r\n")
+	return nil
+}
+
+// hostHeader is the host without an IPv6 zone, which means nothing to others (RFC 6874, 1).
+func hostHeader(host string, u *url.URL) string {
+	if host == "" {
+		host = u.Host
+	}
+	if from := strings.IndexByte(host, '%'); from > 0 && host[0] == '[' {
+		if to := strings.IndexByte(host, ']'); to > from {
+			return host[:from] + host[to:]
+		}
+	}
+	return host
+}
+
+// ValidName reports whether s can be a header's name: a token (RFC 9110, 5.6.2) of at most 256 bytes.
+func ValidName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 256
+}
+
+// ValidValue reports whether s has no control characters but tabs.
+func ValidValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,184 @@
+// Package h1 posts over HTTP/1.1 in the goroutine that asks for it.
+//
+// [http.Transport] gives each connection two goroutines, and a request is handed to one and its answer back by the other. For many short
+// requests at once that is more than half of their cost. Here the caller's goroutine writes, then reads, and between requests nothing
+// runs and no buffer is kept for a connection. The wire is read by net/http all the same ([http.ReadResponse]).
+//
+// What is left out: HTTP/2, proxies, redirects, Expect: 100-continue, cookies, compression and request trailers.
+package h1
+
+import (
+	"bufio"
+	"bytes"
+	"container/list"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// Transport is an [http.RoundTripper] that keeps connections. Its fields must be set before its first use; it is safe
+// for concurrent use.
+type Transport struct {
+	Dial             func(ctx context.Context, network, address string) (net.Conn, error)
+	TLS              *tls.Config   // for https; its ServerName is filled in, and its NextProtos replaced
+	HandshakeTimeout time.Duration // of TLS, within the request's own limit
+	IdleTimeout      time.Duration // how long a connection is kept unused
+	MaxIdle          int           // connections kept unused; the one that waited longest goes first
+	MaxIdlePerHost   int
+	MaxHeader        int64 // bytes of all headers of an answer, those of 1xx answers included
+
+	mu    sync.Mutex
+	hosts map[host][]*conn // idle ones, the latest last
+	idle  list.List        // all idle ones, the latest first
+	timer *time.Timer      // closes what was idle too long; nil: none is idle
+
+	heads   sync.Pool // *bytes.Buffer
+	readers sync.Pool // *bufio.Reader
+}
+
+// host is what connections are kept by.
+type host struct {
+	scheme, address string
+}
+
+func hostOf(u *url.URL) host {
+	port := u.Port()
+	if port == "" {
+		port = "80"
+		if u.Scheme == "https" {
+			port = "443"
+		}
+	}
+	return host{u.Scheme, net.JoinHostPort(u.Hostname(), port)}
+}
+
+// conn is a connection, used by one request at a time.
+type conn struct {
+	net.Conn               // TLS, if there is any
+	raw      net.Conn      // the socket
+	peek     func() bool   // whether the socket is open and silent
+	host     host          //
+	left     int64         // bytes that may still be read
+	since    time.Time     // idle since
+	place    *list.Element // in Transport.idle
+}
+
+var errHeader = errors.New("response headers exceeded the limit")
+
+// Read implements [io.Reader] with a limit.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errHeader
+	}
+	p = p[:min(int64(len(p)), c.left)]
+	n, err := c.Conn.Read(p)
+	c.left -= int64(n)
+	return n, err
+}
+
+// interrupt ends reads and writes under way and all later ones.
+func (c *conn) interrupt() { _ = c.raw.SetDeadline(time.Unix(1, 0)) }
+
+// RoundTrip implements [http.RoundTripper]. The body of the answer must be closed; the connection is kept if it was read to its end. A
+// request is never sent twice: what was kept is looked at before it is used, and dropped if the other side has closed it or has said something
+// unasked.
+//
+// When the request's context ends, reads and writes do, with its cause as the error.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		defer req.Body.Close()
+	}
+	ctx := req.Context()
+	head := t.takeHead()
+	defer t.heads.Put(head)
+	if err := writeHead(head, req); err != nil {
+		return nil, err
+	}
+	c, err := t.connect(ctx, hostOf(req.URL))
+	if err != nil {
+		return nil, err
+	}
+	x := &exchange{t: t, c: c, ctx: ctx}
+	x.stop = context.AfterFunc(ctx, c.interrupt)
+	resp, err := x.do(req, head)
+	if err != nil {
+		x.end(false)
+		return nil, x.explain(err)
+	}
+	return resp, nil
+}
+
+func (t *Transport) takeHead() *bytes.Buffer {
+	if b, ok := t.heads.Get().(*bytes.Buffer); ok {
+		b.Reset()
+		return b
+	}
+	return new(bytes.Buffer)
+}
+
+func (t *Transport) takeReader(c *conn) *bufio.Reader {
+	if r, ok := t.readers.Get().(*bufio.Reader); ok {
+		r.Reset(c)
+		return r
+	}
+	return bufio.NewReader(c)
+}
+
+// connect takes a kept connection or makes one.
+func (t *Transport) connect(ctx context.Context, h host) (*conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	for c := t.take(h); c != nil; c = t.take(h) {
+		if c.peek() {
+			return c, nil
+		}
+		_ = c.raw.Close()
+	}
+	raw, err := t.Dial(ctx, "tcp", h.address)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: raw, raw: raw, peek: peeker(raw), host: h}
+	if h.scheme != "https" {
+		return c, nil
+	}
+	if err := t.handshake(ctx, c); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+type handshakeError struct{}
+
+func (handshakeError) Error() string   { return "TLS handshake timeout" }
+func (handshakeError) Timeout() bool   { return true }
+func (handshakeError) Temporary() bool { return true } // of net.Error
+
+func (t *Transport) handshake(ctx context.Context, c *conn) error {
+	cfg := t.TLS.Clone()
+	if cfg == nil {
+		cfg = &tls.Config{}
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName, _, _ = net.SplitHostPort(c.host.address)
+	}
+	cfg.NextProtos = []string{"http/1.1"}
+	secured := tls.Client(c.raw, cfg)
+	limited, cancel := context.WithTimeoutCause(ctx, t.HandshakeTimeout, handshakeError{})
+	defer cancel()
+	if err := secured.HandshakeContext(limited); err != nil {
+		if ctx.Err() == nil && limited.Err() != nil {
+			return handshakeError{}
+		}
+		return err
+	}
+	c.Conn = secured
+	return nil
+}
