@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -23,11 +24,12 @@ type messageSigner interface {
 
 // target is where and how attempts for an endpoint go. It is made by newTarget, shared by many attempts at once and never changed.
 type target struct {
-	url          *url.URL
-	signer       messageSigner // nil: nothing is signed
-	timeout      time.Duration // over connect, TLS, headers and body
-	allowPrivate bool
-	blocked      error // of the host as it is written; nil when that alone does not refuse it
+	url            *url.URL
+	signer         messageSigner // nil: nothing is signed
+	timeout        time.Duration // over connect, TLS, headers and body
+	allowPrivate   bool
+	sequenceHeader string // canonical; "": the delivery's sequence is not sent
+	blocked        error  // of the host as it is written; nil when that alone does not refuse it
 }
 
 // newTarget makes a target. op is for the [*FieldError] when the URL or the timeout is unusable. A host that is written as
@@ -70,6 +72,11 @@ func (r *attemptResult) delivered(rule SuccessRule) bool {
 //
 // The end of ctx gives NetErrorCanceled, even when it was a deadline of ctx's; the attempt's own limit NetErrorTimeout.
 func (c *httpClient) attempt(ctx context.Context, t *target, ev *Event, prepare func(context.Context, http.Header) context.Context) attemptResult {
+	return c.attemptIn(ctx, t, ev, 0, prepare)
+}
+
+// attemptIn is attempt for a delivery that has a place in an ordering key; 0: none.
+func (c *httpClient) attemptIn(ctx context.Context, t *target, ev *Event, sequence int64, prepare func(context.Context, http.Header) context.Context) attemptResult {
 	res := attemptResult{StartedAt: time.Now()}
 	caller := ctx
 	header := c.requestHeader(ev)
@@ -78,6 +85,9 @@ func (c *httpClient) attempt(ctx context.Context, t *target, ev *Event, prepare 
 			ctx = own
 		}
 		dropReserved(header)
+	}
+	if t.sequenceHeader != "" && sequence > 0 {
+		header[t.sequenceHeader] = []string{strconv.FormatInt(sequence, 10)}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, errAttemptTimeout)
 	defer cancel()

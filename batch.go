@@ -155,7 +155,7 @@ func (b *batcher) reserve(call *sendCall) {
 	call.leased = make([]bool, len(call.routes))
 	for i, rt := range call.routes {
 		del := &call.event.Deliveries[i]
-		if del.OrderingKey != "" || rt.rate.Events > 0 || rt.held || rt.err != nil {
+		if _, blocked := rt.blocked(call.now); blocked || del.OrderingKey != "" || rt.effectiveRate().Events > 0 || rt.err != nil {
 			continue
 		}
 		if b.d.lanes.reserve(del.EndpointID, rt.inFlight) {

@@ -3,9 +3,14 @@ package webhook
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/signalpost/webhook/internal/h1"
 )
 
 // Limits of what callers give, in bytes.
@@ -33,6 +38,12 @@ func (d *Dispatcher) checkEvent(ev *Event) error {
 	}
 	if len(ev.Payload) > d.opts.MaxPayload {
 		return bad("Payload", fmt.Sprintf("has %d bytes, allowed %d (DispatcherOptions.MaxPayload)", len(ev.Payload), d.opts.MaxPayload))
+	}
+	switch {
+	case ev.TTL < 0:
+		return bad("TTL", fmt.Sprintf("is %v, want 0 (never) or more", ev.TTL))
+	case time.Until(ev.SendAt) > maxDelay:
+		return bad("SendAt", fmt.Sprintf("is %s, more than %v ahead", ev.SendAt.Format(time.RFC3339), time.Duration(maxDelay)))
 	}
 	return validateHeader(ev.Header)
 }
@@ -101,7 +112,100 @@ func (d *Dispatcher) checkEndpoint(ep *Endpoint) error {
 	if err := ep.Success.Validate(); err != nil {
 		return within(err, ep, "Success")
 	}
-	return checkLimits(ep, bad)
+	if err := checkLimits(ep, bad); err != nil {
+		return err
+	}
+	return d.checkSending(ep, bad)
+}
+
+// checkSending checks what goes into an endpoint's requests, and how they travel.
+func (d *Dispatcher) checkSending(ep *Endpoint, bad func(field, reason string) error) error {
+	if err := validateHeader(ep.Header); err != nil {
+		if fe, ok := errors.AsType[*FieldError](err); ok {
+			return bad("Header", fe.Reason)
+		}
+		return bad("Header", err.Error())
+	}
+	if err := ep.Auth.Validate(); err != nil {
+		return within(err, ep, "Auth")
+	}
+	if err := ep.TLS.Validate(); err != nil {
+		return within(err, ep, "TLS")
+	}
+	allowed := d.opts.AllowPrivate || ep.AllowPrivate
+	if reason, cause := checkProxy(ep.Proxy, allowed); reason != "" {
+		return &FieldError{Op: fmt.Sprintf("endpoint %q", ep.ID), Field: "Proxy", Reason: reason, Cause: cause}
+	}
+	if d.opts.Transport != nil {
+		switch {
+		case !ep.TLS.IsZero():
+			return bad("TLS", "is set, but DispatcherOptions.Transport replaces what it configures")
+		case ep.Proxy != "":
+			return bad("Proxy", "is set, but DispatcherOptions.Transport replaces what it configures")
+		}
+	}
+	return checkOwnHeaders(ep, bad)
+}
+
+// checkOwnHeaders checks that no two of an endpoint's settings set one header.
+func checkOwnHeaders(ep *Endpoint, bad func(field, reason string) error) error {
+	auth, sequence := ep.Auth.headerName(), ""
+	if ep.SequenceHeader != "" {
+		if !h1.ValidName(ep.SequenceHeader) {
+			return bad("SequenceHeader", fmt.Sprintf("%.40q is not a header name", ep.SequenceHeader))
+		}
+		sequence = http.CanonicalHeaderKey(ep.SequenceHeader)
+		if why := reserved(sequence); why != "" {
+			return bad("SequenceHeader", sequence+" "+why)
+		}
+		if sequence == auth {
+			return bad("SequenceHeader", sequence+" is set by Auth")
+		}
+	}
+	for name := range ep.Header {
+		switch http.CanonicalHeaderKey(name) {
+		case auth:
+			return bad("Header", auth+" is set by Auth")
+		case sequence:
+			return bad("Header", sequence+" is set by SequenceHeader")
+		}
+	}
+	return nil
+}
+
+// checkProxy says what is wrong with an endpoint's own proxy, without showing its URL: it may hold a password.
+func checkProxy(raw string, allowPrivate bool) (reason string, cause error) {
+	if raw == "" || raw == DirectProxy {
+		return "", nil
+	}
+	if len(raw) > maxURL {
+		return fmt.Sprintf("has %d bytes, want at most %d", len(raw), maxURL), nil
+	}
+	u, err := url.Parse(raw)
+	if err != nil || strings.ContainsAny(raw, " \t\r\n") {
+		return "is not a URL", nil
+	}
+	switch u.Scheme {
+	case "http", "https", "socks5", "socks5h":
+	default:
+		return fmt.Sprintf("has scheme %q, want http, https, socks5 or socks5h", u.Scheme), nil
+	}
+	switch {
+	case u.Opaque != "" || u.Hostname() == "":
+		return "has no host", nil
+	case !isASCII(u.Host):
+		return "has a host that is not ASCII; write it as xn--", nil
+	case !validPort(u):
+		return fmt.Sprintf("has port %q, want 1 to 65535", u.Port()), nil
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return "has more than scheme, user info, host and port", nil
+	}
+	if !allowPrivate {
+		if err := checkHost(u); err != nil {
+			return err.Error() + "; allow it with AllowPrivate", ErrBlockedAddress
+		}
+	}
+	return "", nil
 }
 
 // within turns the error of a part of an endpoint into one of the endpoint.
@@ -133,6 +237,15 @@ func checkLimits(ep *Endpoint, bad func(field, reason string) error) error {
 		return bad("Rate", "has no Events: the zero Rate is no limit")
 	case ep.Order < BlockBehindDeadLetter || ep.Order > HoldKey:
 		return bad("Order", fmt.Sprintf("%d is no OrderPolicy", ep.Order))
+	case ep.MaxBacklog < 0:
+		return bad("MaxBacklog", fmt.Sprintf("is %d, want 0 (any number) or more", ep.MaxBacklog))
+	case ep.WhenFull < RefuseWhenFull || ep.WhenFull > ExpireOldest:
+		return bad("WhenFull", fmt.Sprintf("%d is no FullPolicy", ep.WhenFull))
+	case ep.Verify != "" && ep.Verify != VerifyPing && ep.Verify != VerifyChallenge:
+		return bad("Verify", fmt.Sprintf("is %q, want %q, %q or nothing", ep.Verify, VerifyPing, VerifyChallenge))
+	}
+	if err := ep.Health.Validate(); err != nil {
+		return within(err, ep, "Health")
 	}
 	return nil
 }
@@ -157,6 +270,9 @@ func checkProfile(p *Profile) error {
 		return fmt.Errorf("webhook: profile %q: %w", p.Name, err)
 	}
 	if err := p.Success.Validate(); err != nil {
+		return fmt.Errorf("webhook: profile %q: %w", p.Name, err)
+	}
+	if err := p.Health.Validate(); err != nil {
 		return fmt.Errorf("webhook: profile %q: %w", p.Name, err)
 	}
 	return nil

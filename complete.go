@@ -295,6 +295,8 @@ func (c *completer) record(ctx context.Context, batch []finished) error {
 			c.d.feed.hint(LaneID{f.outcome.EndpointID, Retry}, f.outcome.DueAt)
 		case DeadLetter:
 			c.d.traceDeadLetter(ctx, f)
+		case Expired:
+			c.d.traceExpired(ctx, f.item.Delivery, f.outcome.Reason)
 		}
 		if f.item.Delivery.OrderingKey != "" && f.outcome.Next.Final() {
 			c.d.feed.hint(LaneID{f.outcome.EndpointID, Fresh}, req.Now)

@@ -11,42 +11,6 @@ import (
 	"time"
 )
 
-// newRoute resolves an endpoint for sending. What is wrong with it, as a profile that only other processes know, is kept
-// in the route's err.
-func (d *Dispatcher) newRoute(ep Endpoint) *route {
-	rt := &route{endpoint: ep, inFlight: d.opts.MaxInFlight, lease: d.unknown.lease, rate: ep.Rate}
-	p := d.profiles[cmpOr(ep.Profile, d.opts.Profiles[0].Name)]
-	if p == nil {
-		rt.err = fmt.Errorf("%w %q", ErrUnknownProfile, ep.Profile)
-		return rt
-	}
-	rt.profile, rt.schedule, rt.success = p, p.Schedule, p.Success
-	timeout := p.Timeout
-	if !ep.Schedule.IsZero() {
-		rt.schedule = ep.Schedule
-	}
-	if !ep.Success.IsZero() {
-		rt.success = ep.Success
-	}
-	if ep.Timeout > 0 {
-		timeout = ep.Timeout
-	}
-	if ep.MaxInFlight > 0 {
-		rt.inFlight = ep.MaxInFlight
-	}
-	rt.lease = d.lease(timeout)
-	signer, err := p.Signer(ep.Secrets...)
-	if err != nil {
-		rt.err = err
-		return rt
-	}
-	rt.target, rt.err = newTarget("endpoint", ep.URL, target{signer: signer, timeout: timeout, allowPrivate: ep.AllowPrivate})
-	return rt
-}
-
-// unknownRoute stands for an endpoint that is not known (yet).
-func (d *Dispatcher) unknownRoute() *route { return d.unknown }
-
 // sendAll is one sender: it takes items until the lanes are stopped.
 func (d *Dispatcher) sendAll(attempts, records context.Context) {
 	for it := d.lanes.next(); it != nil; it = d.lanes.next() {
@@ -79,9 +43,17 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 	case rt.err != nil:
 		d.log.Error("webhook: cannot send to endpoint", slog.String("endpoint", it.Delivery.EndpointID), slog.Any("error", rt.err))
 		return d.returned(it, time.Minute, rt.err.Error()), 0
-	case rt.held || ctx.Err() != nil:
+	case ctx.Err() != nil:
 		return d.returned(it, 0, ""), 0
-	case it.LeaseUntil.Sub(d.clock.estimate()) < rt.lease-d.opts.LeaseMargin*2/3:
+	}
+	if o, ended := d.life.expired(it); ended {
+		return o, 0
+	}
+	now := d.clock.estimate()
+	if _, blocked := rt.blocked(now); blocked {
+		return d.returned(it, 0, ""), 0
+	}
+	if it.LeaseUntil.Sub(now) < rt.lease-d.opts.LeaseMargin*2/3 {
 		// It waited too long for a sender: its lease could end before the attempt is recorded.
 		return d.returned(it, 0, ""), 0
 	}
@@ -121,7 +93,11 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, tim
 		d.traceAttemptDone(traced, it, a, Queued)
 		return d.returned(it, 0, ""), 0
 	}
-	outcome := d.judge(ctx, rt, it, a, res.RetryAfter)
+	outcome, ours := d.ownFault(rt, it, a, &res)
+	if !ours {
+		d.health.observe(rt, it, a, res.RetryAfter)
+		outcome = d.judge(ctx, rt, it, a, res.RetryAfter)
+	}
 	d.traceAttemptDone(traced, it, a, outcome.Next)
 	return outcome, a.Duration
 }
@@ -137,7 +113,7 @@ func (d *Dispatcher) attempt(ctx context.Context, t *target, it *item, prepare f
 			res = attemptResult{StartedAt: began, Duration: time.Since(began), Kind: NetErrorOther, Detail: "panic; the log has more"}
 		}
 	}()
-	return d.client.attempt(ctx, t, &it.Event, prepare)
+	return d.client.attemptIn(ctx, t, &it.Event, it.Delivery.Sequence, prepare)
 }
 
 // keepLease extends a lease until ctx ends, a third of its time before its end.
@@ -164,7 +140,7 @@ func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt,
 	o.BehindDeadLetter = rt.endpoint.Order
 	if a.Status == 410 && a.Error == "" && rt.profile.GoneDisables {
 		o.Next, o.Reason = DeadLetter, "the endpoint said that it is gone (410)"
-		d.disable(ctx, it, o.Reason)
+		d.health.gone(ctx, it, o.Reason)
 		return o
 	}
 	delay, again := rt.schedule.Next(a.Number, rand.Float64())
@@ -175,7 +151,7 @@ func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt,
 	o.Next, o.Reason = RetryScheduled, answer
 	o.DueAt = d.clock.estimate().Add(max(delay, retryAfter))
 	a.NextAt = o.DueAt
-	return o
+	return d.life.before(it, o)
 }
 
 func describeAnswer(a *Attempt) string {
@@ -190,16 +166,6 @@ func plural(n int, noun string) string {
 		return "1 " + noun
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// disable puts an endpoint on hold that asked to hear no more.
-func (d *Dispatcher) disable(ctx context.Context, it *item, reason string) {
-	id := it.Delivery.EndpointID
-	if err := d.hold(ctx, id, "gone", reason); err != nil {
-		d.log.Error("webhook: could not disable an endpoint that is gone", slog.String("endpoint", id), slog.Any("error", err))
-		return
-	}
-	d.log.Warn("webhook: endpoint disabled: it is gone (410)", slog.String("endpoint", id))
 }
 
 // outcome ends a delivery without an attempt.

@@ -43,6 +43,12 @@ type DispatcherOptions struct {
 	MaxPayload    int           // bytes; a larger payload is refused by Send; zero: 1 MiB
 	MaxRetryAfter time.Duration // a receiver's Retry-After beyond this is cut to it; zero: 24 h
 
+	// Tenants gives a tenant's share and bounds; nil: all are alike and unbounded. It must give the same in every process and
+	// return quickly. It is asked about once a second for each tenant that has endpoints.
+	Tenants func(tenant string) TenantPolicy
+
+	Alarms Alarms // what [Trace.Alarm] tells of; zero: the defaults
+
 	// AllowPrivate lets every endpoint be at a private, loopback, link-local or otherwise special address. Whoever
 	// can register an endpoint can then make this process send requests into its own network: for tests, and for
 	// services that register endpoints themselves.
@@ -80,6 +86,15 @@ type Dispatcher struct {
 	batcher   *batcher
 	completer *completer
 	running   atomic.Bool
+
+	statuses   statuses
+	tenants    *tenants
+	transports *transports
+	health     *health
+	verify     *verification
+	life       *life
+	backlogs   *backlogs
+	alarms     *alarms
 }
 
 // NewDispatcher returns a dispatcher on a store. It starts nothing. opts may be nil; it is copied. Endpoints in code and
@@ -107,7 +122,7 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 		}
 		d.profiles[p.Name] = p
 	}
-	d.unknown = &route{inFlight: d.opts.MaxInFlight, lease: d.lease(d.opts.Profiles[0].Timeout)}
+	d.unknown = &route{status: &endpointStatus{}, inFlight: d.opts.MaxInFlight, lease: d.lease(d.opts.Profiles[0].Timeout)}
 	client, err := newHTTPClient(&clientOptions{
 		AllowPrivate: d.opts.AllowPrivate, Proxy: d.opts.Proxy, TLS: d.opts.TLS, Transport: d.opts.Transport,
 		Senders: d.opts.Senders, UserAgent: d.opts.UserAgent, MaxRetryAfter: d.opts.MaxRetryAfter,
@@ -120,6 +135,9 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 	d.lanes = newLanes(d.opts.Senders, d.opts.MaxPayload, d.feed.kick)
 	d.batcher = &batcher{d: d}
 	d.completer = newCompleter(d)
+	d.tenants, d.transports, d.health, d.verify = newTenants(d), newTransports(d), newHealth(d), newVerification(d)
+	d.life, d.backlogs, d.alarms = newLife(d), newBacklogs(d), newAlarms(d)
+	d.unknown.tenant = d.tenants.get("")
 	if d.routes, err = newRoutes(d, store); err != nil {
 		return nil, err
 	}
@@ -160,6 +178,10 @@ func (o *DispatcherOptions) setDefaults() error {
 	if o.LeaseMargin < time.Second {
 		return &FieldError{Op: "dispatcher", Field: "LeaseMargin", Reason: fmt.Sprintf("is %v, want at least 1s: an outcome must be recorded within it", o.LeaseMargin)}
 	}
+	if o.Alarms.Backlog < 0 {
+		return &FieldError{Op: "dispatcher", Field: "Alarms", Reason: fmt.Sprintf("Backlog is %d, want 0 (none) or more", o.Alarms.Backlog)}
+	}
+	o.Alarms.OldestDue = cmp.Or(o.Alarms.OldestDue, oldestDueDefault)
 	if len(o.Profiles) == 0 {
 		o.Profiles = []Profile{DefaultProfile()}
 	}
@@ -177,10 +199,17 @@ func (o *DispatcherOptions) setDefaults() error {
 	o.Profiles = slices.Clone(o.Profiles)
 	o.Endpoints = slices.Clone(o.Endpoints)
 	for i := range o.Endpoints {
-		ep := &o.Endpoints[i]
-		ep.Types, ep.Secrets, ep.Schedule.List = slices.Clone(ep.Types), slices.Clone(ep.Secrets), slices.Clone(ep.Schedule.List)
+		o.Endpoints[i] = cloneEndpoint(o.Endpoints[i])
 	}
 	return nil
+}
+
+// cloneEndpoint copies all that ep points to.
+func cloneEndpoint(ep Endpoint) Endpoint {
+	ep.Types, ep.Secrets, ep.Schedule.List = slices.Clone(ep.Types), slices.Clone(ep.Secrets), slices.Clone(ep.Schedule.List)
+	ep.TLS.RootCAs, ep.TLS.Certificate = slices.Clone(ep.TLS.RootCAs), slices.Clone(ep.TLS.Certificate)
+	ep.Header = canonicalHeader(ep.Header)
+	return ep
 }
 
 // Run delivers until ctx ends, then drains and returns. It owns every goroutine that delivers; one Run at a time
@@ -207,6 +236,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	d.lanes.start(func() { senders.Go(func() { d.sendAll(attempts, records) }) })
 	feeders.Go(func() { d.feed.run(ctx, attempts, records) })
 	feeders.Go(func() { d.maintain(ctx) })
+	feeders.Go(func() { d.upkeep(ctx) })
+	feeders.Go(func() { d.health.run(ctx) })
 	end := make(chan struct{})
 	recorder.Go(func() { d.completer.run(records, end) })
 
@@ -224,6 +255,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	close(end)
 	recorder.Wait()
 	d.client.closeIdle()
+	d.transports.closeIdle()
 	if n := d.completer.abandon(); n > 0 {
 		return fmt.Errorf("webhook: run: ended with %d outcomes not recorded; those deliveries will be sent again", n)
 	}
@@ -256,24 +288,3 @@ func (d *Dispatcher) awaitStore(ctx context.Context) bool {
 // Wake makes Run look for work now instead of at its next poll: call it after committing a transaction that SendTx was part
 // of. It never blocks.
 func (d *Dispatcher) Wake() { d.feed.wakeUp() }
-
-// maintain keeps what is known of endpoints fresh, and forgets expired keys now and then, until ctx ends.
-func (d *Dispatcher) maintain(ctx context.Context) {
-	pruner, _ := d.store.(Pruner)
-	nextPrune := time.Now().Add(pruneEvery)
-	for sleep(ctx, routesAge/2) {
-		if _, err := d.routes.refresh(ctx, d.routes.current.Load()); err != nil && ctx.Err() == nil {
-			d.log.Warn("webhook: reading endpoints failed; trying again", slog.Any("error", err))
-		}
-		if pruner != nil && time.Now().After(nextPrune) {
-			nextPrune = time.Now().Add(pruneEvery)
-			req := &PruneRequest{Now: d.clock.estimate(), DedupeKeys: true}
-			if _, err := pruner.Prune(ctx, req); err != nil && ctx.Err() == nil {
-				d.log.Warn("webhook: forgetting expired keys failed; trying again", slog.Any("error", err))
-			}
-		}
-	}
-}
-
-// pruneEvery is how often a running dispatcher forgets up to 1,000 expired keys.
-const pruneEvery = time.Minute

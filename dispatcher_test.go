@@ -66,7 +66,7 @@ func secret(t testing.TB) webhook.Secret {
 }
 
 func endpoint(t testing.TB, id string, types ...string) webhook.Endpoint {
-	return webhook.Endpoint{ID: id, URL: "https://" + id + ".example/hooks", Secrets: []webhook.Secret{secret(t)}, Types: types}
+	return webhook.Endpoint{ID: id, URL: "https://" + id + ".example/hooks", Secrets: []webhook.Secret{secret(t)}, Types: types, Health: webhook.NoHealth()}
 }
 
 // running is a dispatcher whose Run ends with the test.

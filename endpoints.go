@@ -21,9 +21,13 @@ func (d *Dispatcher) PutEndpoint(ctx context.Context, ep Endpoint) error {
 	if err := d.checkEndpoint(&ep); err != nil {
 		return err
 	}
+	ep.Header = canonicalHeader(ep.Header)
 	return d.change(ctx, ep.ID, func() error {
 		if d.routes.store == nil {
 			return errNoEndpoints
+		}
+		if err := d.verify.admit(ctx, &ep); err != nil {
+			return err
 		}
 		return d.routes.store.PutEndpoint(ctx, ep)
 	})
@@ -43,7 +47,7 @@ func (d *Dispatcher) DeleteEndpoint(ctx context.Context, id string) error {
 // PauseEndpoint puts an endpoint on hold until ResumeEndpoint: events for it are stored and kept, and read as [Held]. Attempts under way
 // go on. It applies at once in this process, and within a second in others. reason is for people.
 func (d *Dispatcher) PauseEndpoint(ctx context.Context, id, reason string) error {
-	return d.hold(ctx, id, "paused", reason)
+	return d.hold(ctx, id, HoldPaused, reason)
 }
 
 // ResumeEndpoint ends a hold, whether PauseEndpoint or the endpoint's own 410 made it. What was kept is due at once.
@@ -52,7 +56,11 @@ func (d *Dispatcher) ResumeEndpoint(ctx context.Context, id string) error {
 		if d.routes.holds == nil {
 			return errNoHolds
 		}
-		return d.routes.holds.Unhold(ctx, id)
+		if err := d.routes.holds.Unhold(ctx, id); err != nil {
+			return err
+		}
+		d.health.resumed(ctx, id)
+		return nil
 	})
 }
 

@@ -32,6 +32,9 @@ var (
 	// ErrRunning: Run is called while it runs.
 	ErrRunning = errors.New("already running")
 
+	// ErrBacklogFull: as many deliveries wait for an endpoint, or for a tenant, as may. Nothing of the event was stored.
+	ErrBacklogFull = errors.New("backlog is full")
+
 	// ErrLeaseInTx: a leased delivery cannot be enqueued in a caller's transaction, which may end at any time.
 	ErrLeaseInTx = errors.New("no lease within a caller's transaction")
 

@@ -13,8 +13,8 @@ type Trace struct {
 	// AttemptStart is called before each attempt. The context that it returns is the attempt's, and AttemptDone's.
 	AttemptStart func(ctx context.Context, info AttemptStartInfo) context.Context
 
-	// AttemptDone is called after each attempt, before its outcome is recorded. An attempt that the end of Run cut off has
-	// Queued as Next: it does not count, and is not recorded.
+	// AttemptDone is called after each attempt, before its outcome is recorded. An attempt with Queued as Next does not count: its
+	// failure was our own, or the end of Run cut it off, and then it is not recorded either.
 	AttemptDone func(ctx context.Context, info AttemptDoneInfo)
 
 	// Claim is called after each claim that asked the store.
@@ -25,6 +25,17 @@ type Trace struct {
 
 	// DeadLetter is called when a delivery has been given up, after that is recorded.
 	DeadLetter func(ctx context.Context, info DeadLetterInfo)
+
+	// Expired is called when a delivery has ended because its time ran out or a backlog was full, after that is recorded.
+	Expired func(ctx context.Context, info ExpiredInfo)
+
+	// Health is called when the health of an endpoint changes, before it is switched off, and daily while it fails: once for
+	// all processes, by the one that noted it. A crash at that moment can lose the call, never the state.
+	Health func(ctx context.Context, info HealthInfo)
+
+	// Alarm is called by every running dispatcher when a bound of [DispatcherOptions].Alarms is passed, hourly while it is, and when it
+	// is kept again.
+	Alarm func(ctx context.Context, info AlarmInfo)
 
 	// SuppressedRepeat is called when a received request is answered from memory instead of by the handler.
 	SuppressedRepeat func(ctx context.Context, info SuppressedRepeatInfo)
@@ -65,6 +76,67 @@ type DeadLetterInfo struct {
 	Event    Event
 	Delivery Delivery
 	Reason   string
+}
+
+// ExpiredInfo is what [Trace.Expired] gets.
+type ExpiredInfo struct {
+	Delivery Delivery
+	Reason   string // in words
+}
+
+// HealthKind is what [Trace.Health] tells of.
+type HealthKind string
+
+// The kinds of news about an endpoint's health.
+const (
+	HealthChanged    HealthKind = "changed"    // From became To
+	HealthWarning    HealthKind = "warning"    // it will be switched off at DisableAt if nothing succeeds until then
+	HealthNotice     HealthKind = "notice"     // it still fails
+	HealthVerified   HealthKind = "verified"   // it has shown that it wants what it gets
+	HealthUnverified HealthKind = "unverified" // it has not, and is not asked any more
+)
+
+// HealthInfo is what [Trace.Health] gets.
+type HealthInfo struct {
+	Kind         HealthKind
+	EndpointID   string
+	Tenant       string
+	URL          string // without query values
+	From, To     HealthStage
+	Reason       string    // in words
+	FailingSince time.Time // zero: it does not fail
+	DisableAt    time.Time // when it will be switched off if nothing succeeds; zero: never
+	Failures     int64     // since FailingSince
+}
+
+// Alarms are the bounds that [Trace.Alarm] tells of.
+type Alarms struct {
+	OldestDue time.Duration // how long a delivery is due without being sent; zero: 15 min; negative: any time
+	Backlog   int           // how many wait for one endpoint; zero: any number
+}
+
+// oldestDueDefault is the default of [Alarms].OldestDue.
+const oldestDueDefault = 15 * time.Minute
+
+// AlarmKind is which bound was passed.
+type AlarmKind string
+
+// The kinds of alarms.
+const (
+	AlarmOldestDue  AlarmKind = "oldest_due"  // a delivery is due for longer than Alarms.OldestDue
+	AlarmBacklog    AlarmKind = "backlog"     // more than Alarms.Backlog wait for an endpoint
+	AlarmBlockedKey AlarmKind = "blocked_key" // an ordering key waits behind a dead letter
+)
+
+// AlarmInfo is what [Trace.Alarm] gets.
+type AlarmInfo struct {
+	Kind       AlarmKind
+	EndpointID string        // "": of all together
+	Age        time.Duration // with AlarmOldestDue
+	Waiting    int           // with AlarmBacklog
+	Since      time.Time     // when the bound was passed, as far as this process saw
+	Cleared    bool          // the bound is kept again
+	Owner      string        // the dispatcher that tells
 }
 
 // SuppressedRepeatInfo is what [Trace.SuppressedRepeat] gets.

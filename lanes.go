@@ -41,7 +41,7 @@ type lanes struct {
 	work      sync.Cond // senders wait here for an item
 	settled   sync.Cond // the drain waits here for reservations to be used or returned
 	byID      map[string]*endpointLanes
-	ready     fifo[*endpointLanes] // have an item and a free slot, each once
+	ready     fairReady            // have an item and a free slot, each once
 	parked    fifo[*endpointLanes] // would be ready, but are slow, and there are as many slow attempts as may be
 	lasting   fifo[*item]          // attempts that are overdue but do not count as slow, as there are too many of those
 	open      bool                 // takes items and reservations
@@ -365,7 +365,7 @@ func (l *lanes) stop() []*item {
 		e.inReady, e.parked, e.wanted, e.backlog = false, false, false, false
 	}
 	l.bytes = 0
-	l.ready, l.parked = fifo[*endpointLanes]{}, fifo[*endpointLanes]{}
+	l.ready, l.parked = fairReady{}, fifo[*endpointLanes]{}
 	l.lasting = fifo[*item]{}
 	return left
 }

@@ -29,6 +29,7 @@ const (
 	NetErrorBlocked     = "blocked"     // the address is not public and not allowed; nothing was sent
 	NetErrorProxy       = "proxy"       // the caller's own proxy failed or refused
 	NetErrorLocal       = "local"       // this machine is out of sockets, ports or memory; the receiver is not to blame
+	NetErrorResolver    = "resolver"    // our own resolver does not answer; the receiver is not to blame
 	NetErrorCanceled    = "canceled"    // the caller ended the attempt; the receiver is not to blame
 	NetErrorRequest     = "request"     // the request could not be made or signed; nothing was sent
 	NetErrorOther       = "other"       // none of these

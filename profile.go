@@ -18,6 +18,7 @@ type Profile struct {
 	Schedule     Schedule      // retry delays
 	Timeout      time.Duration // limit of one attempt
 	Success      SuccessRule   // statuses that count as delivered
+	Health       HealthPolicy  // what becomes of an endpoint that fails; zero: [Graduated]
 	GoneDisables bool          // 410 puts the endpoint on hold and the delivery in dead_letter at once
 
 	// For receiving.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -34,14 +35,18 @@ type route struct {
 	endpoint Endpoint
 	err      error // why it cannot be sent to by this process, such as an unknown profile
 
-	profile  *Profile
-	schedule Schedule
-	success  SuccessRule
-	target   *target
-	inFlight int
-	lease    time.Duration
-	rate     Rate
-	held     bool // on hold as of the table's making
+	profile   *Profile
+	schedule  Schedule
+	success   SuccessRule
+	target    *target
+	inFlight  int
+	lease     time.Duration
+	rate      Rate              // the endpoint's own; what counts is effectiveRate
+	health    HealthPolicy      // with its defaults
+	transport http.RoundTripper // nil: the dispatcher's
+
+	status *endpointStatus
+	tenant *tenant
 }
 
 // routeTable is a snapshot of all routes.
@@ -116,7 +121,7 @@ func (r *routes) within(ctx context.Context, t *routeTable, tx changesReader) (*
 	if changes.Version == t.version {
 		return t, nil
 	}
-	return r.apply(t, changes, nil), nil
+	return r.apply(t, changes), nil
 }
 
 // refreshSoon brings the table up to date in the background, as soon as the store has a connection to spare, so that the next
@@ -165,10 +170,12 @@ func (r *routes) renew(ctx context.Context) (*routeTable, error) {
 		r.failure, r.failedAt = err, time.Now()
 		return nil, err
 	}
-	t := r.apply(old, changes, holds)
+	t := r.apply(old, changes)
 	t.madeAt = asked
 	r.failure = nil
+	r.d.statuses.setHolds(holds, t.byID)
 	r.current.Store(t)
+	r.d.transports.keep(t)
 	return t, nil
 }
 
@@ -196,18 +203,10 @@ func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChan
 }
 
 // apply makes a new table of an old one.
-func (r *routes) apply(old *routeTable, changes *EndpointChanges, holds []HoldStatus) *routeTable {
+func (r *routes) apply(old *routeTable, changes *EndpointChanges) *routeTable {
 	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, deleted: old.deleted, tenants: old.tenants}
-	held := make(map[string]bool, len(holds))
-	for _, h := range holds {
-		held[h.EndpointID] = true
-	}
 	restored := changes.Version < old.version // from a backup: changes are all that there is
-	same := len(changes.Put)+len(changes.Deleted) == 0 && !restored
-	for id, rt := range old.byID {
-		same = same && rt.held == held[id]
-	}
-	if same {
+	if len(changes.Put)+len(changes.Deleted) == 0 && !restored {
 		return t
 	}
 	t.byID, t.deleted = maps.Clone(old.byID), maps.Clone(old.deleted)
@@ -224,13 +223,6 @@ func (r *routes) apply(old *routeTable, changes *EndpointChanges, holds []HoldSt
 	}
 	for _, rt := range r.static { // code wins over the store
 		t.byID[rt.endpoint.ID] = rt
-	}
-	for id, rt := range t.byID {
-		if rt.held != held[id] {
-			changed := *rt
-			changed.held = held[id]
-			t.byID[id] = &changed
-		}
 	}
 	t.subscribe()
 	return t

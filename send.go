@@ -91,6 +91,7 @@ func (d *Dispatcher) prepare(ctx context.Context, ev *Event, tx Enqueuer) (*send
 	if err != nil {
 		return nil, fmt.Errorf("webhook: send: reading endpoints: %w", err)
 	}
+	ev.SendAt, ev.TTL = time.Time{}, 0 // no part of what is stored
 	call := &sendCall{
 		event:  NewEvent{Event: *ev, Digest: digest(ev)},
 		routes: table.match(ev),
@@ -100,7 +101,7 @@ func (d *Dispatcher) prepare(ctx context.Context, ev *Event, tx Enqueuer) (*send
 	for i, rt := range call.routes {
 		call.event.Deliveries[i] = NewDelivery{ID: ids.New("dlv_"), EndpointID: rt.endpoint.ID, OrderingKey: ev.OrderingKey}
 	}
-	return call, nil
+	return call, d.backlogs.admit(call)
 }
 
 // canonicalHeader copies a header, with its names in canonical form.

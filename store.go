@@ -39,7 +39,8 @@ type Store interface {
 	// again; no rescuer is needed. Claim skips what another transaction has locked rather than wait for it.
 	//
 	// Within a lane the earliest due comes first. Of an ordering key, only the delivery with no unfinished predecessor
-	// is returned. Lanes of an endpoint on hold return nothing. A lane with a Rate returns no more than
+	// is returned. Lanes of an endpoint on hold return nothing, nor do those of an endpoint before its
+	// [EndpointState].NotBefore. A lane with a Rate returns no more than
 	// the rate allows all processes together, and only what is returned is counted against it.
 	//
 	// Work is bounded by what is returned and by the lanes named, not by their backlog.
@@ -91,6 +92,7 @@ type NewDelivery struct {
 	EndpointID  string
 	OrderingKey string
 	DueAt       time.Time     // zero: Now
+	ExpiresAt   time.Time     // zero: never; else after the Unix epoch. From then on it is not to be sent; see [LifeStore.End]
 	Lease       time.Duration // > 0: inserted claimed by Owner under token 1 until Now+Lease. Refused with an OrderingKey, and with [ErrLeaseInTx] in a caller's transaction
 }
 
@@ -114,8 +116,8 @@ type Class int8
 
 // The classes of lanes.
 const (
-	Fresh Class = 0 // no attempt recorded yet
-	Retry Class = 1 // at least one attempt recorded
+	Fresh Class = 0 // no attempt that counts yet
+	Retry Class = 1 // at least one attempt that counts
 )
 
 // LaneID names a lane. LaneIDs are ordered by EndpointID, bytewise, then Class.
@@ -156,7 +158,10 @@ type LaneClaim struct {
 	Max   int           // at most so many; at least 1
 	Lease time.Duration // how long they are leased, from Now
 	From  time.Time     // leave out what was due before: a bound on work (see [LaneStatus.NextFrom]), zero for none
-	Rate  Rate          // zero: no limit
+
+	// Rate limits the endpoint; zero: no limit. It may differ from claim to claim: what was taken under another rate
+	// counts as an empty bucket at most.
+	Rate Rate
 }
 
 // ClaimResult is the answer of [Store.Claim].
@@ -178,7 +183,7 @@ type Claimed struct {
 type LaneStatus struct {
 	Held      bool      // the endpoint is on hold
 	HeldUntil time.Time // when the hold ends by itself; zero: when somebody ends it
-	RateUntil time.Time // set when the rate cut the claim short: when the next is allowed
+	RateUntil time.Time // set when the rate cut the claim short, or NotBefore lies ahead: when the next is allowed
 	More      bool      // there may be more due rows now
 	NextFrom  time.Time // From for the next claim of this lane, until Lanes gives a new Earliest; zero: none
 }
@@ -211,12 +216,15 @@ type CompleteRequest struct {
 // Outcome is what became of a claimed delivery.
 //
 // Next decides the rest. Delivered, DeadLetter, Canceled and Expired end the delivery. RetryScheduled makes it due at
-// DueAt in the Retry lane. Queued gives it back unattempted: it is due at DueAt (zero: Now) in the lane it came from.
+// DueAt in the Retry lane. Queued gives it back: it is due at DueAt (zero: Now) in the lane it came from. With an
+// Attempt, that one is recorded but not counted: the failure was ours, not the receiver's.
+//
+// An outcome of a delivery that [LifeStore.End] has ended already removes it from its key and leaves its record as it is.
 type Outcome struct {
 	EndpointID string
 	DeliveryID string
 	Token      int64
-	Attempt    *Attempt // recorded and counted; nil when none was made
+	Attempt    *Attempt // recorded, and counted unless Next is Queued; nil when none was made
 	Next       State
 	DueAt      time.Time
 	Reason     string
@@ -239,6 +247,10 @@ const (
 // CompleteResult is the answer of [Store.Complete].
 type CompleteResult struct {
 	Outcomes []OutcomeStatus // in request order
+
+	// Woken are lanes in which an end let the next of its ordering key go, with that one's due time as Earliest. A
+	// hint: it may be left out, and may name a lane twice.
+	Woken []Lane
 }
 
 // HoldStore pauses endpoints and releases ordering keys. A hold lives on the endpoint: no delivery is touched by it, however many wait.
@@ -262,7 +274,7 @@ type HoldStore interface {
 type HoldRequest struct {
 	Now        time.Time
 	EndpointID string
-	Kind       string    // machine-readable: "paused", "disabled", …
+	Kind       string    // machine-readable: [HoldPaused], [HoldDisabled], …
 	Reason     string    // in words
 	Until      time.Time // zero: until Unhold
 }

@@ -77,6 +77,16 @@ func (d *Dispatcher) traceStale(ctx context.Context, f finished) {
 	d.opts.Trace.StaleLease(ctx, StaleLeaseInfo{Delivery: f.item.Delivery, Attempt: f.outcome.Attempt})
 }
 
+func (d *Dispatcher) traceExpired(ctx context.Context, del Delivery, reason string) {
+	d.log.LogAttrs(ctx, slog.LevelWarn, "webhook: expired", slog.String("event", del.EventID),
+		slog.String("endpoint", del.EndpointID), slog.String("delivery", del.ID), slog.String("reason", reason))
+	if d.opts.Trace.Expired == nil {
+		return
+	}
+	defer d.guard("Expired")
+	d.opts.Trace.Expired(ctx, ExpiredInfo{Delivery: del, Reason: reason})
+}
+
 func (d *Dispatcher) traceDeadLetter(ctx context.Context, f finished) {
 	d.log.LogAttrs(ctx, slog.LevelError, "webhook: dead letter", slog.String("event", f.item.Event.ID),
 		slog.String("endpoint", f.outcome.EndpointID), slog.String("delivery", f.outcome.DeliveryID), slog.String("reason", f.outcome.Reason))

@@ -68,6 +68,17 @@ type Event struct {
 	// Header is sent with every attempt, besides what the library sets. Content-Type defaults to application/json.
 	// Headers that frame the request or sign it are refused.
 	Header http.Header
+
+	// SendAt is when to send it, by this process's clock; zero or past: at once. At most 365 days ahead. With an
+	// ordering key, the later ones of the key wait for it.
+	SendAt time.Time
+
+	// TTL makes deliveries expire so long after SendAt, or after Send, if they are not delivered by then; zero: never. An
+	// attempt that is under way at that time may still deliver.
+	//
+	// Neither SendAt nor TTL is content: sending an ID again with others is a repeat and changes nothing, and neither is stored with
+	// the event. [Delivery] has what came of them.
+	TTL time.Duration
 }
 
 // Endpoint is where events go.
@@ -95,10 +106,55 @@ type Endpoint struct {
 	Rate        Rate        // limit over all processes together; zero: none
 	Order       OrderPolicy // what happens to an ordering key behind a dead letter; zero: [BlockBehindDeadLetter]
 
+	Health HealthPolicy // what becomes of it when it fails; zero: the profile's
+	Verify VerifyMode   // what it must answer before its first delivery; "": nothing
+
+	// MaxBacklog bounds how many deliveries may wait for it, counting those under way; zero: any number. It is kept
+	// approximately: by what all processes accept within a second. WhenFull says what happens then.
+	MaxBacklog int
+	WhenFull   FullPolicy
+
+	// Header is sent with every attempt, over those of the event. The rules of [Event.Header] apply. Its values are kept like
+	// secrets, but what lets requests in is better given as Auth.
+	Header http.Header
+
+	Auth Auth      // sent with every attempt, over all headers; zero: none
+	TLS  ClientTLS // client certificate and CAs; zero: the dispatcher's
+
+	// Proxy is the URL of the egress proxy that requests to this endpoint take; "": the dispatcher's; "direct": none. It may have user
+	// info, which is kept like a secret, and must be at a public address unless private ones are allowed.
+	Proxy string
+
+	// SequenceHeader names a header that carries [Delivery].Sequence in decimal, so that the receiver sees gaps and order;
+	// "": none. Deliveries without ordering key do not have it. Formats that sign only the body do not sign it.
+	SequenceHeader string
+
 	// AllowPrivate lets this endpoint be at a private, loopback or otherwise special address.
 	// See [DispatcherOptions.AllowPrivate] for what that risks.
 	AllowPrivate bool
 }
+
+// DirectProxy as [Endpoint.Proxy] means that requests take no proxy, whatever [DispatcherOptions.Proxy] is.
+const DirectProxy = "direct"
+
+// VerifyMode says how a new endpoint shows that it wants what it gets, before its first delivery and again when its URL changes.
+type VerifyMode string
+
+// The ways to verify an endpoint.
+const (
+	VerifyPing      VerifyMode = "ping"      // it answers a signed event "webhook.verification" with a success
+	VerifyChallenge VerifyMode = "challenge" // and with the text, in the body, that the event has as "challenge"
+)
+
+// FullPolicy says what happens when a backlog is full.
+type FullPolicy int8
+
+const (
+	// RefuseWhenFull makes Send fail with [ErrBacklogFull]; nothing of the event is stored.
+	RefuseWhenFull FullPolicy = iota
+	// ExpireOldest lets Send go on, and ends the oldest that wait as expired.
+	ExpireOldest
+)
 
 // State is where a delivery stands.
 type State string
@@ -131,6 +187,7 @@ type Delivery struct {
 	Reason      string    // why it is in that state, in words; "" while everything goes its way
 	Attempts    int       // attempts that count, so far
 	DueAt       time.Time // when it may be tried next, or when the lease on it ends; zero in a final state
+	ExpiresAt   time.Time // when it is given up if it is not delivered by then; zero: never
 	CreatedAt   time.Time
 	FinishedAt  time.Time // zero until the state is final
 }
@@ -165,7 +222,7 @@ func PerSecond(n int) Rate { return Rate{Events: n, Per: time.Second, Burst: n} 
 type OrderPolicy int8
 
 const (
-	// BlockBehindDeadLetter keeps the key waiting until the dead letter is replayed to its end, canceled or released.
+	// BlockBehindDeadLetter keeps the key waiting until it is released ([Dispatcher.ReleaseKey]).
 	BlockBehindDeadLetter OrderPolicy = iota
 	// SkipDeadLetter goes on with the next of the key.
 	SkipDeadLetter

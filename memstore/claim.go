@@ -93,6 +93,10 @@ func (s *Store) claimLane(req *webhook.ClaimRequest, i int, res *webhook.ClaimRe
 		status.Held, status.HeldUntil = true, ep.hold.until
 		return events
 	}
+	if ep.notBefore.After(now) {
+		status.RateUntil = ep.notBefore
+		return events
+	}
 	l := &ep.lanes[ask.Class]
 	due := l.due(now, ask.From, min(ask.Max, req.Limit-len(res.Deliveries)))
 	if ask.Rate.Events > 0 {
@@ -106,7 +110,7 @@ func (s *Store) claimLane(req *webhook.ClaimRequest, i int, res *webhook.ClaimRe
 		r.token++
 		r.leased, r.due = true, until
 		s.toLane(r)
-		res.Deliveries = append(res.Deliveries, webhook.Claimed{Delivery: r.state(now), Token: r.token, LeaseUntil: until})
+		res.Deliveries = append(res.Deliveries, webhook.Claimed{Delivery: r.claimed(now), Token: r.token, LeaseUntil: until})
 		events = append(events, r.ev)
 	}
 	status.More = len(l.due(now, ask.From, 1)) > 0

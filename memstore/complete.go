@@ -27,13 +27,13 @@ func (s *Store) Complete(ctx context.Context, req *webhook.CompleteRequest) (*we
 	defer s.mu.Unlock()
 	res := &webhook.CompleteResult{Outcomes: make([]webhook.OutcomeStatus, len(req.Outcomes))}
 	for i := range req.Outcomes {
-		res.Outcomes[i] = s.complete(micro(req.Now), &req.Outcomes[i])
+		res.Outcomes[i] = s.complete(micro(req.Now), &req.Outcomes[i], res)
 	}
 	return res, nil
 }
 
-// complete records one outcome. The caller holds s.mu.
-func (s *Store) complete(now time.Time, o *webhook.Outcome) webhook.OutcomeStatus {
+// complete records one outcome and adds the lane that it woke to res. The caller holds s.mu.
+func (s *Store) complete(now time.Time, o *webhook.Outcome, res *webhook.CompleteResult) webhook.OutcomeStatus {
 	r := s.row(o.EndpointID, o.DeliveryID)
 	if r == nil {
 		return webhook.Unknown
@@ -53,7 +53,9 @@ func (s *Store) complete(now time.Time, o *webhook.Outcome) webhook.OutcomeStatu
 	if stale {
 		return webhook.Stale
 	}
-	s.apply(now, r, o)
+	if woken := s.apply(now, r, o); woken != nil {
+		res.Woken = append(res.Woken, woken.lane())
+	}
 	return webhook.Applied
 }
 
@@ -66,21 +68,25 @@ func (r *row) record(o *webhook.Outcome, late bool) {
 	a.Response = bytes.Clone(a.Response)
 	i, _ := slices.BinarySearchFunc(r.attempts, a.Token, func(a webhook.Attempt, t int64) int { return cmp.Compare(a.Token, t) })
 	r.attempts = slices.Insert(r.attempts, i, a)
-	if !late {
+	if !late && !r.ended && o.Next != webhook.Queued {
 		r.d.Attempts++
 	}
 }
 
-// apply changes the state of a delivery that was held under the outcome's token. The caller holds s.mu.
-func (s *Store) apply(now time.Time, r *row, o *webhook.Outcome) {
+// apply changes the state of a delivery that was held under the outcome's token. It returns the next of its ordering key if that may
+// be claimed now. The caller holds s.mu.
+func (s *Store) apply(now time.Time, r *row, o *webhook.Outcome) (woken *row) {
 	s.fromLane(r)
 	r.leased = false
+	if r.ended { // its record is final already
+		r.ep.ended--
+		return s.leave(r)
+	}
 	if o.Reason != "" || o.Next != webhook.Queued { // given back: the reason of the last attempt stands
 		r.d.Reason = o.Reason
 	}
 	if o.Next.Final() {
-		s.finish(now, r, o)
-		return
+		return s.finish(now, r, o)
 	}
 	r.due = micro(o.DueAt)
 	if o.DueAt.IsZero() {
@@ -90,19 +96,29 @@ func (s *Store) apply(now time.Time, r *row, o *webhook.Outcome) {
 		r.class = webhook.Retry
 	}
 	s.toLane(r)
+	return nil
 }
 
 // finish ends a delivery and lets the next of its ordering key go, if it may. The caller holds s.mu.
-func (s *Store) finish(now time.Time, r *row, o *webhook.Outcome) {
+func (s *Store) finish(now time.Time, r *row, o *webhook.Outcome) (woken *row) {
 	r.d.State, r.d.FinishedAt = o.Next, now
-	if k := r.key; k != nil {
-		k.first = nil
-		if o.Next == webhook.DeadLetter && o.BehindDeadLetter != webhook.SkipDeadLetter {
-			k.blockedBy, k.onHold = r.d.ID, o.BehindDeadLetter == webhook.HoldKey
-		}
-		s.advance(k)
+	s.expiry.remove(r)
+	if k := r.key; k != nil && o.Next == webhook.DeadLetter && o.BehindDeadLetter != webhook.SkipDeadLetter {
+		k.blockedBy, k.onHold, k.since = r.d.ID, o.BehindDeadLetter == webhook.HoldKey, now
+		r.ep.blocked.insert(k)
+	}
+	return s.leave(r)
+}
+
+// leave takes a final delivery, which is in no lane, out of its ordering key and returns the one that may be claimed instead.
+// The caller holds s.mu.
+func (s *Store) leave(r *row) (woken *row) {
+	if r.key != nil {
+		r.key.first = nil
+		woken = s.advance(r.key)
 	}
 	s.remember(finished{n: s.next(), row: r, ev: r.ev})
+	return woken
 }
 
 // finished is an entry of the history: a finished delivery, or (row nil) an event that matched nothing.

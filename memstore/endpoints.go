@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/signalpost/webhook"
@@ -137,6 +138,12 @@ func cloneEndpoint(ep webhook.Endpoint) webhook.Endpoint {
 	ep.Secrets = slices.Clone(ep.Secrets)
 	ep.Types = slices.Clone(ep.Types)
 	ep.Schedule.List = slices.Clone(ep.Schedule.List)
+	ep.TLS.RootCAs, ep.TLS.Certificate = slices.Clone(ep.TLS.RootCAs), slices.Clone(ep.TLS.Certificate)
+	if ep.Header = maps.Clone(ep.Header); ep.Header != nil {
+		for name, values := range ep.Header {
+			ep.Header[name] = slices.Clone(values)
+		}
+	}
 	return ep
 }
 

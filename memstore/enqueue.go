@@ -72,6 +72,8 @@ func (s *Store) checkDeliveries(ev *webhook.NewEvent, seen map[string]bool) erro
 			return invalid("enqueue", "Deliveries", fmt.Sprintf("event %q: ID or EndpointID is missing", ev.Event.ID))
 		case d.Lease > 0 && d.OrderingKey != "":
 			return invalid("enqueue", "Lease", fmt.Sprintf("delivery %q has an ordering key and cannot be inserted leased", d.ID))
+		case !d.ExpiresAt.IsZero() && d.ExpiresAt.UnixMicro() <= 0:
+			return invalid("enqueue", "ExpiresAt", fmt.Sprintf("of delivery %q is not after 1970-01-01", d.ID))
 		case s.rows[d.ID] != nil || seen[d.ID]:
 			return invalid("enqueue", "Deliveries", fmt.Sprintf("delivery %q exists", d.ID))
 		}
@@ -96,7 +98,7 @@ func (s *Store) store(req *webhook.EnqueueRequest, in *webhook.NewEvent, ev webh
 		d := &in.Deliveries[i]
 		r := &row{n: s.next(), ev: e, ep: s.endpoint(d.EndpointID), due: now, d: webhook.Delivery{
 			ID: d.ID, EventID: ev.ID, EndpointID: d.EndpointID, OrderingKey: d.OrderingKey,
-			State: webhook.Queued, CreatedAt: now,
+			State: webhook.Queued, CreatedAt: now, ExpiresAt: micro(d.ExpiresAt),
 		}}
 		switch {
 		case d.Lease > 0:
@@ -108,6 +110,9 @@ func (s *Store) store(req *webhook.EnqueueRequest, in *webhook.NewEvent, ev webh
 		s.rows[d.ID] = r
 		s.byID.insert(r)
 		r.ep.byID.insert(r)
+		if !r.d.ExpiresAt.IsZero() {
+			s.expiry.insert(r)
+		}
 		s.place(r)
 	}
 }
@@ -120,7 +125,7 @@ func (s *Store) place(r *row) {
 	}
 	k := r.ep.keys[r.d.OrderingKey]
 	if k == nil {
-		k = &orderKey{}
+		k = &orderKey{name: r.d.OrderingKey}
 		r.ep.keys[r.d.OrderingKey] = k
 	}
 	s.add(k, r)

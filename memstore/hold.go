@@ -20,6 +20,11 @@ func (h *hold) active(now time.Time) bool {
 	return h != nil && (h.until.IsZero() || h.until.After(now))
 }
 
+// status is h as the hold of an endpoint.
+func (h *hold) status(endpointID string) webhook.HoldStatus {
+	return webhook.HoldStatus{EndpointID: endpointID, Kind: h.kind, Reason: h.reason, Until: h.until}
+}
+
 // Hold is [webhook.HoldStore.Hold].
 func (s *Store) Hold(ctx context.Context, req *webhook.HoldRequest) error {
 	if err := ctx.Err(); err != nil {
@@ -30,10 +35,17 @@ func (s *Store) Hold(ctx context.Context, req *webhook.HoldRequest) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := &hold{kind: req.Kind, reason: req.Reason, until: micro(req.Until)}
-	s.endpoint(req.EndpointID).hold = h
-	s.holds[req.EndpointID] = h
+	ep := s.endpoint(req.EndpointID)
+	s.setHold(ep, req)
+	s.stateVersion++
+	s.stateChanged(ep, s.stateVersion)
 	return nil
+}
+
+// setHold puts ep on hold. The caller holds s.mu, and gives ep another version.
+func (s *Store) setHold(ep *endpointState, req *webhook.HoldRequest) {
+	ep.hold = &hold{kind: req.Kind, reason: req.Reason, until: micro(req.Until)}
+	s.holds[ep.id] = ep.hold
 }
 
 // Unhold is [webhook.HoldStore.Unhold].
@@ -43,11 +55,18 @@ func (s *Store) Unhold(ctx context.Context, endpointID string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ep := s.endpoints[endpointID]; ep != nil {
-		ep.hold = nil
+	if ep := s.endpoints[endpointID]; ep != nil && ep.hold != nil {
+		s.endHold(ep)
+		s.stateVersion++
+		s.stateChanged(ep, s.stateVersion)
 	}
-	delete(s.holds, endpointID)
 	return nil
+}
+
+// endHold ends a hold, if there is one. The caller holds s.mu, and gives ep another version.
+func (s *Store) endHold(ep *endpointState) {
+	ep.hold = nil
+	delete(s.holds, ep.id)
 }
 
 // ListHolds is [webhook.HoldStore.ListHolds].
@@ -60,7 +79,7 @@ func (s *Store) ListHolds(ctx context.Context, now time.Time) ([]webhook.HoldSta
 	var active []webhook.HoldStatus
 	for _, id := range slices.Sorted(maps.Keys(s.holds)) {
 		if h := s.holds[id]; h.active(now) {
-			active = append(active, webhook.HoldStatus{EndpointID: id, Kind: h.kind, Reason: h.reason, Until: h.until})
+			active = append(active, h.status(id))
 		}
 	}
 	return active, nil
@@ -81,6 +100,7 @@ func (s *Store) ReleaseKey(ctx context.Context, req *webhook.ReleaseKeyRequest) 
 	if k == nil || k.blockedBy == "" {
 		return false, nil
 	}
+	ep.blocked.remove(k)
 	k.blockedBy, k.onHold = "", false
 	s.advance(k)
 	return true, nil

@@ -1,6 +1,7 @@
 // Package memstore keeps everything that webhooks need in memory: for tests, for trying things out, and for services that
 // can bear to lose what is waiting when the process ends. It implements every store interface of package webhook:
-// [webhook.Store], [webhook.HoldStore], [webhook.EndpointStore], [webhook.DedupeStore], [webhook.QueryStore] and [webhook.Pruner].
+// [webhook.Store], [webhook.HoldStore], [webhook.StateStore], [webhook.LifeStore], [webhook.EndpointStore], [webhook.DedupeStore],
+// [webhook.QueryStore] and [webhook.Pruner].
 //
 // It starts no goroutine, reads the clock with time.Now only, and never blocks while it holds its lock, so it works under
 // testing/synctest. "Durable" means here: until the process ends.
@@ -47,9 +48,14 @@ type Store struct {
 	byID      sorted[*row]
 	endpoints map[string]*endpointState
 	holds     map[string]*hold // those in force or run out, by endpoint
+	sending   sorted[*endpointState]
 	lanes     sorted[*lane]    // those with something in them
+	expiry    sorted[*row]     // unfinished ones that expire
 	history   sorted[finished] // in the order of finishing
 	orphans   sorted[*eventID] // IDs whose event is forgotten, in the order of storing
+
+	states       sorted[*endpointState] // those with a version, in the order of version
+	stateVersion int64
 
 	registered map[string]*registration
 	regByID    sorted[*registration] // those not deleted
@@ -63,6 +69,8 @@ type Store struct {
 var (
 	_ webhook.Store         = (*Store)(nil)
 	_ webhook.HoldStore     = (*Store)(nil)
+	_ webhook.StateStore    = (*Store)(nil)
+	_ webhook.LifeStore     = (*Store)(nil)
 	_ webhook.EndpointStore = (*Store)(nil)
 	_ webhook.DedupeStore   = (*Store)(nil)
 	_ webhook.QueryStore    = (*Store)(nil)
@@ -86,7 +94,10 @@ func NewWithOptions(opts *Options) *Store {
 		byID:       sorted[*row]{cmp: rowsByID},
 		endpoints:  make(map[string]*endpointState),
 		holds:      make(map[string]*hold),
+		sending:    sorted[*endpointState]{cmp: func(a, b *endpointState) int { return strings.Compare(a.id, b.id) }},
 		lanes:      sorted[*lane]{cmp: lanesByID},
+		expiry:     sorted[*row]{cmp: rowsByExpiry},
+		states:     sorted[*endpointState]{cmp: statesByVersion},
 		history:    sorted[finished]{cmp: func(a, b finished) int { return cmp.Compare(a.n, b.n) }},
 		orphans:    sorted[*eventID]{cmp: idsByAge},
 		registered: make(map[string]*registration),
@@ -115,7 +126,13 @@ func (s *Store) next() int64 {
 func (s *Store) endpoint(id string) *endpointState {
 	e := s.endpoints[id]
 	if e == nil {
-		e = &endpointState{keys: make(map[string]*orderKey), byID: sorted[*row]{cmp: rowsByID}}
+		e = &endpointState{
+			id:      id,
+			keys:    make(map[string]*orderKey),
+			byID:    sorted[*row]{cmp: rowsByID},
+			parked:  sorted[waiting]{cmp: byDue},
+			blocked: sorted[*orderKey]{cmp: keysByBlock},
+		}
 		for _, class := range []webhook.Class{webhook.Fresh, webhook.Retry} {
 			e.lanes[class] = lane{
 				id:      webhook.LaneID{EndpointID: id, Class: class},
@@ -123,6 +140,7 @@ func (s *Store) endpoint(id string) *endpointState {
 			}
 		}
 		s.endpoints[id] = e
+		s.sending.insert(e)
 	}
 	return e
 }

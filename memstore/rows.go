@@ -41,11 +41,17 @@ type row struct {
 	due      time.Time // or the end of the lease
 	token    int64
 	leased   bool
+	ended    bool      // by End: the record is final, and the row here only to keep its place in its key
 	key      *orderKey // nil when unordered
 	attempts []webhook.Attempt
 }
 
 func rowsByID(a, b *row) int { return strings.Compare(a.d.ID, b.d.ID) }
+
+// rowsByExpiry orders rows by when they expire.
+func rowsByExpiry(a, b *row) int {
+	return cmp.Or(a.d.ExpiresAt.Compare(b.d.ExpiresAt), cmp.Compare(a.n, b.n))
+}
 
 // state is r's delivery as of now.
 func (r *row) state(now time.Time) webhook.Delivery {
@@ -56,7 +62,7 @@ func (r *row) state(now time.Time) webhook.Delivery {
 	d.DueAt = r.due
 	held, reason := r.held(now)
 	switch {
-	case r.leased && r.due.After(now):
+	case r.underLease(now):
 		d.State = webhook.Delivering
 	case held:
 		d.State, d.Reason = webhook.Held, reason
@@ -66,6 +72,25 @@ func (r *row) state(now time.Time) webhook.Delivery {
 		d.State = webhook.Queued
 	}
 	return d
+}
+
+// claimed is r's delivery for who has just claimed it.
+func (r *row) claimed(now time.Time) webhook.Delivery {
+	if !r.ended {
+		return r.state(now)
+	}
+	d := r.d
+	d.State, d.Reason, d.FinishedAt = webhook.Delivering, "", time.Time{}
+	d.DueAt, d.ExpiresAt = r.due, time.Unix(0, 0).UTC()
+	return d
+}
+
+// underLease reports whether r is leased at now.
+func (r *row) underLease(now time.Time) bool { return r.leased && r.due.After(now) }
+
+// lane is r's lane with r as its earliest.
+func (r *row) lane() webhook.Lane {
+	return webhook.Lane{LaneID: webhook.LaneID{EndpointID: r.d.EndpointID, Class: r.class}, Earliest: r.due}
 }
 
 // held reports whether r's endpoint or ordering key is on hold, and why.
@@ -91,11 +116,20 @@ func (r *row) attempt(token int64) (a webhook.Attempt, ok bool) {
 
 // endpointState is what sending to an endpoint has left.
 type endpointState struct {
+	id    string
 	lanes [2]lane // by Class
-	hold  *hold
 	rate  rateState
-	keys  map[string]*orderKey
 	byID  sorted[*row] // all its deliveries that are not forgotten
+
+	keys    map[string]*orderKey
+	parked  sorted[waiting]   // behind the first of their key, those that End has ended excepted
+	blocked sorted[*orderKey] // behind a dead letter
+	ended   int               // rows in the lanes that End has ended
+
+	version   int64 // of what follows; 0: none yet
+	hold      *hold
+	notBefore time.Time
+	doc       []byte
 }
 
 // lane is the deliveries of an endpoint and class that may be claimed when they are due, or are leased.
@@ -142,11 +176,13 @@ func (s *Store) fromLane(r *row) {
 // orderKey is the deliveries of one endpoint and ordering key, in order. The first unfinished one is in a lane, the others are
 // parked here until it is finished: each is touched once, however many wait.
 type orderKey struct {
-	tail      int64  // last sequence number given
-	first     *row   // in a lane; nil: none waits, or the key is blocked
-	parked    []*row // behind first, or behind the dead letter
-	blockedBy string // ID of the dead letter that the key waits behind
-	onHold    bool   // blocked, and what waits reads as held
+	name      string
+	tail      int64     // last sequence number given
+	first     *row      // in a lane; nil: none waits, or the key is blocked
+	parked    []*row    // behind first, or behind the dead letter
+	blockedBy string    // ID of the dead letter that the key waits behind
+	onHold    bool      // blocked, and what waits reads as held
+	since     time.Time // when blockedBy ended
 }
 
 // add gives r the next sequence number and its place. The caller holds s.mu.
@@ -154,16 +190,30 @@ func (s *Store) add(k *orderKey, r *row) {
 	k.tail++
 	r.key, r.d.Sequence = k, k.tail
 	k.parked = append(k.parked, r)
-	s.advance(k)
+	if s.advance(k) != r {
+		r.ep.parked.insert(r.place())
+	}
 }
 
-// advance makes the next of k claimable, if it may go. The caller holds s.mu.
-func (s *Store) advance(k *orderKey) {
+// advance makes the next of k claimable, if it may go, and returns it. The caller holds s.mu.
+func (s *Store) advance(k *orderKey) *row {
 	if k.first != nil || k.blockedBy != "" || len(k.parked) == 0 {
-		return
+		return nil
 	}
-	k.first = k.parked[0]
+	r := k.parked[0]
+	k.first = r
 	k.parked[0] = nil
 	k.parked = k.parked[1:]
-	s.toLane(k.first)
+	if r.ended {
+		r.ep.ended++
+	} else {
+		r.ep.parked.remove(r.place())
+	}
+	s.toLane(r)
+	return r
+}
+
+// keysByBlock orders blocked keys by how long they are.
+func keysByBlock(a, b *orderKey) int {
+	return cmp.Or(a.since.Compare(b.since), strings.Compare(a.name, b.name))
 }

@@ -19,20 +19,20 @@ const (
 	// A tombstone keeps no secret.
 	endpointDelete = `UPDATE {prefix}endpoint
 SET deleted = TRUE, version = (SELECT version FROM {prefix}endpoint_version WHERE one = 1),
-    tenant = '', url = '', types = ?, secrets = ?, settings = ?
+    tenant = '', url = '', types = ?, secrets = ?, credentials = NULL, settings = ?
 WHERE id = ? AND NOT deleted`
 
-	endpointGet = `SELECT id, tenant, url, types, secrets, settings FROM {prefix}endpoint WHERE id = ? AND NOT deleted`
+	endpointGet = `SELECT id, tenant, url, types, secrets, credentials, settings FROM {prefix}endpoint WHERE id = ? AND NOT deleted`
 
-	endpointList = `SELECT id, tenant, url, types, secrets, settings FROM {prefix}endpoint
+	endpointList = `SELECT id, tenant, url, types, secrets, credentials, settings FROM {prefix}endpoint
 WHERE id > ? AND NOT deleted ORDER BY id LIMIT ?`
 
-	endpointListTenant = `SELECT id, tenant, url, types, secrets, settings FROM {prefix}endpoint
+	endpointListTenant = `SELECT id, tenant, url, types, secrets, credentials, settings FROM {prefix}endpoint
 WHERE tenant = ? AND id > ? AND NOT deleted ORDER BY id LIMIT ?`
 
 	// The version and the changes up to it, as of one instant because they are one statement. When nothing changed, it is one
 	// probe of the index on version, and one row comes back.
-	endpointChanges = `SELECT v.version, e.id, e.deleted, e.tenant, e.url, e.types, e.secrets, e.settings
+	endpointChanges = `SELECT v.version, e.id, e.deleted, e.tenant, e.url, e.types, e.secrets, e.credentials, e.settings
 FROM {prefix}endpoint_version v LEFT JOIN {prefix}endpoint e ON e.version > ?
 WHERE v.one = 1 ORDER BY e.version`
 )
@@ -51,7 +51,7 @@ func (s *Store) PutEndpoint(ctx context.Context, ep webhook.Endpoint) error {
 		if _, err := q.ExecContext(ctx, s.query(endpointVersionNext)); err != nil {
 			return err
 		}
-		_, err := q.ExecContext(ctx, s.query(s.side().endpointPut), ep.ID, ep.Tenant, ep.URL, doc.types, doc.secrets, doc.settings)
+		_, err := q.ExecContext(ctx, s.query(s.side().endpointPut), ep.ID, ep.Tenant, ep.URL, doc.types, doc.secrets, doc.credentials, doc.settings)
 		return err
 	})
 	if err != nil {
@@ -167,7 +167,7 @@ func (s *Store) readEndpointChanges(ctx context.Context, q querier, since int64)
 		var id, tenant, url sql.NullString
 		var deleted sql.NullBool
 		var row endpointRow
-		err := rows.Scan(&res.Version, &id, &deleted, &tenant, &url, &row.types, &row.secrets, &row.settings)
+		err := rows.Scan(&res.Version, &id, &deleted, &tenant, &url, &row.types, &row.secrets, &row.credentials, &row.settings)
 		switch {
 		case err != nil || !id.Valid:
 			return err

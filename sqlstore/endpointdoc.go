@@ -12,10 +12,11 @@ import (
 type endpointRow struct {
 	id, tenant, url          string
 	types, secrets, settings []byte
+	credentials              []byte // nil: none
 }
 
 func (r *endpointRow) fields() []any {
-	return []any{&r.id, &r.tenant, &r.url, &r.types, &r.secrets, &r.settings}
+	return []any{&r.id, &r.tenant, &r.url, &r.types, &r.secrets, &r.credentials, &r.settings}
 }
 
 // endpointSettings is what an endpoint's settings look like in the database: JSON, with fields left out where they are zero.
@@ -32,6 +33,24 @@ type endpointSettings struct {
 	RateBurst    int              `json:"rate_burst,omitempty"`
 	Order        string           `json:"order,omitempty"`
 	AllowPrivate bool             `json:"allow_private,omitempty"`
+
+	Health         *healthSetting `json:"health,omitempty"`
+	Verify         string         `json:"verify,omitempty"`
+	MaxBacklog     int            `json:"max_backlog,omitempty"`
+	WhenFull       string         `json:"when_full,omitempty"`
+	SequenceHeader string         `json:"sequence_header,omitempty"`
+}
+
+type healthSetting struct {
+	Kind       string   `json:"kind"`
+	SlowAfter  duration `json:"slow_after,omitzero"`
+	ProbeAfter duration `json:"probe_after,omitzero"`
+	ProbeEvery duration `json:"probe_every,omitzero"`
+	HoldAfter  duration `json:"hold_after,omitzero"`
+	Gap        duration `json:"gap,omitzero"`
+	Warn       duration `json:"warn,omitzero"`
+	Notice     duration `json:"notice,omitzero"`
+	KeepHeld   bool     `json:"keep_held,omitempty"`
 }
 
 type scheduleSetting struct {
@@ -60,8 +79,24 @@ var orderNames = map[webhook.OrderPolicy]string{
 	webhook.HoldKey:               "hold",
 }
 
-// secretCodec stands between endpoints' secrets and the database. Encryption at rest goes here: plain is a JSON array, and
-// what seal returns must not begin with '[', so that both kinds can be told apart and live in one table.
+// fullNames are the names of policies for a full backlog in settings; the default one is not written.
+var fullNames = map[webhook.FullPolicy]string{
+	webhook.RefuseWhenFull: "",
+	webhook.ExpireOldest:   "expire_oldest",
+}
+
+// policyNamed is the policy that a map of names calls so.
+func policyNamed[P comparable](names map[P]string, name string) (policy P, ok bool) {
+	for p, n := range names {
+		if n == name {
+			return p, true
+		}
+	}
+	return policy, false
+}
+
+// secretCodec stands between endpoints' secrets and the database. Encryption at rest goes here: plain is a JSON array
+// or, of credentials, an object, and what seal returns must begin with neither '[' nor '{', so that all kinds can be told apart and live in one table.
 type secretCodec interface {
 	seal(endpointID string, plain []byte) ([]byte, error)
 	open(endpointID string, sealed []byte) ([]byte, error)
@@ -78,6 +113,12 @@ func encodeEndpoint(codec secretCodec, ep *webhook.Endpoint) (row endpointRow, e
 		Profile: ep.Profile, Timeout: duration(ep.Timeout), SuccessFrom: ep.Success.From, SuccessTo: ep.Success.To,
 		MaxInFlight: ep.MaxInFlight, RateEvents: ep.Rate.Events, RatePer: duration(ep.Rate.Per), RateBurst: ep.Rate.Burst,
 		Order: orderNames[ep.Order], AllowPrivate: ep.AllowPrivate,
+		Verify: string(ep.Verify), MaxBacklog: ep.MaxBacklog, WhenFull: fullNames[ep.WhenFull], SequenceHeader: ep.SequenceHeader,
+	}
+	if h := ep.Health; !h.IsZero() {
+		set.Health = &healthSetting{Kind: h.Kind, SlowAfter: duration(h.SlowAfter), ProbeAfter: duration(h.ProbeAfter),
+			ProbeEvery: duration(h.ProbeEvery), HoldAfter: duration(h.HoldAfter), Gap: duration(h.Gap), Warn: duration(h.Warn),
+			Notice: duration(h.Notice), KeepHeld: h.KeepHeld}
 	}
 	if sch := ep.Schedule; sch.Kind != "" {
 		set.Schedule = &scheduleSetting{Kind: sch.Kind, First: duration(sch.First), Cap: duration(sch.Cap),
@@ -100,7 +141,10 @@ func encodeEndpoint(codec secretCodec, ep *webhook.Endpoint) (row endpointRow, e
 	if err != nil {
 		return row, err
 	}
-	row.secrets, err = codec.seal(ep.ID, plain)
+	if row.secrets, err = codec.seal(ep.ID, plain); err != nil {
+		return row, err
+	}
+	row.credentials, err = encodeCredentials(codec, ep)
 	return row, err
 }
 
@@ -111,6 +155,9 @@ func (r *endpointRow) decode(codec secretCodec) (ep webhook.Endpoint, err error)
 	}
 	if ep.Secrets, err = r.decodeSecrets(codec); err != nil {
 		return ep, fmt.Errorf("endpoint %q: secrets: %w", r.id, err)
+	}
+	if err := r.decodeCredentials(codec, &ep); err != nil {
+		return ep, fmt.Errorf("endpoint %q: credentials: %w", r.id, err)
 	}
 	var set endpointSettings
 	if err := json.Unmarshal(r.settings, &set); err != nil {
@@ -128,13 +175,25 @@ func (r *endpointRow) decode(codec secretCodec) (ep webhook.Endpoint, err error)
 			ep.Schedule.List = append(ep.Schedule.List, time.Duration(d))
 		}
 	}
-	for policy, name := range orderNames {
-		if name == set.Order {
-			ep.Order = policy
-			return ep, nil
-		}
+	return ep, r.decodePolicies(&set, &ep)
+}
+
+// decodePolicies fills in the policies of an endpoint.
+func (r *endpointRow) decodePolicies(set *endpointSettings, ep *webhook.Endpoint) error {
+	ep.Verify, ep.MaxBacklog, ep.SequenceHeader = webhook.VerifyMode(set.Verify), set.MaxBacklog, set.SequenceHeader
+	if h := set.Health; h != nil {
+		ep.Health = webhook.HealthPolicy{Kind: h.Kind, SlowAfter: time.Duration(h.SlowAfter), ProbeAfter: time.Duration(h.ProbeAfter),
+			ProbeEvery: time.Duration(h.ProbeEvery), HoldAfter: time.Duration(h.HoldAfter), Gap: time.Duration(h.Gap),
+			Warn: time.Duration(h.Warn), Notice: time.Duration(h.Notice), KeepHeld: h.KeepHeld}
 	}
-	return ep, fmt.Errorf("endpoint %q: settings: order %q is not known to this version", r.id, set.Order)
+	var ok bool
+	if ep.Order, ok = policyNamed(orderNames, set.Order); !ok {
+		return fmt.Errorf("endpoint %q: settings: order %q is not known to this version", r.id, set.Order)
+	}
+	if ep.WhenFull, ok = policyNamed(fullNames, set.WhenFull); !ok {
+		return fmt.Errorf("endpoint %q: settings: when_full %q is not known to this version", r.id, set.WhenFull)
+	}
+	return nil
 }
 
 // decodeSecrets never lets a secret into its error.

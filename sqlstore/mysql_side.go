@@ -1,10 +1,10 @@
 package sqlstore
 
 var mysqlSide = sideStatements{
-	endpointPut: `INSERT INTO {prefix}endpoint (id, tenant, url, types, secrets, settings, version, deleted)
-VALUES (?, ?, ?, ?, ?, ?, (SELECT version FROM {prefix}endpoint_version WHERE one = 1), FALSE)
+	endpointPut: `INSERT INTO {prefix}endpoint (id, tenant, url, types, secrets, credentials, settings, version, deleted)
+VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT version FROM {prefix}endpoint_version WHERE one = 1), FALSE)
 ON DUPLICATE KEY UPDATE tenant = VALUES(tenant), url = VALUES(url), types = VALUES(types), secrets = VALUES(secrets),
-    settings = VALUES(settings), version = VALUES(version), deleted = FALSE`,
+    credentials = VALUES(credentials), settings = VALUES(settings), version = VALUES(version), deleted = FALSE`,
 
 	// No upsert has a condition here. IGNORE, because what ON DUPLICATE KEY counts as affected depends on the connection's
 	// clientFoundRows; the arguments were checked, so there is no other error to ignore.

@@ -1,10 +1,10 @@
 package sqlstore
 
 var postgresSide = sideStatements{
-	endpointPut: `INSERT INTO {prefix}endpoint (id, tenant, url, types, secrets, settings, version, deleted)
-VALUES ($1, $2, $3, $4, $5, $6, (SELECT version FROM {prefix}endpoint_version WHERE one = 1), FALSE)
+	endpointPut: `INSERT INTO {prefix}endpoint (id, tenant, url, types, secrets, credentials, settings, version, deleted)
+VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT version FROM {prefix}endpoint_version WHERE one = 1), FALSE)
 ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, url = excluded.url, types = excluded.types,
-    secrets = excluded.secrets, settings = excluded.settings, version = excluded.version, deleted = FALSE`,
+    secrets = excluded.secrets, credentials = excluded.credentials, settings = excluded.settings, version = excluded.version, deleted = FALSE`,
 
 	keyTake: `INSERT INTO {prefix}dedupe AS d (scope, dkey, token, state, digest, expires_at)
 VALUES ($1, $2, $3::bigint, 0, $4::bytea, $5::bigint)

@@ -15,7 +15,7 @@ import (
 // questions and pruning. See postgres_side.go, mysql_side.go and sqlite_side.go. What reads the same in all of them stands
 // where it is used, with ? for parameters.
 type sideStatements struct {
-	endpointPut string // id, tenant, url, types, secrets, settings
+	endpointPut string // id, tenant, url, types, secrets, credentials, settings
 
 	// Taking an idempotency key: in one statement, where the database can do that.
 	keyTake   string // scope, key, now, digest, end of the hold, digest is set

@@ -10,12 +10,12 @@ import (
 
 func attemptCases() []Case {
 	return []Case{
-		{"Attempt/RoundTrip", "recorded and counted; nil when none was made", needStore | needQuery, attemptRoundTrip},
+		{"Attempt/RoundTrip", "recorded, and counted unless Next is Queued; nil when none was made", needStore | needQuery, attemptRoundTrip},
 		{"Attempt/Microseconds", "Times are kept to the microsecond, rounded down", needStore | needQuery, attemptMicroseconds},
 		{"Attempt/Late", "and its attempt, if any, is recorded with Late set", needStore | needQuery, attemptLate},
 		{"Attempt/RecordedOnce", "is answered as before and recorded once", needStore | needQuery, attemptOnce},
 		{"Attempt/Order", "ListAttempts returns the attempts of a delivery in the order of their tokens", needStore | needQuery, attemptOrder},
-		{"Attempt/NoneWhenGivenBack", "recorded and counted; nil when none was made", needStore | needQuery, attemptNone},
+		{"Attempt/NoneWhenGivenBack", "recorded, and counted unless Next is Queued; nil when none was made", needStore | needQuery, attemptNone},
 		{"Attempt/UnknownNotRecorded", "no such delivery", needStore | needQuery, attemptUnknown},
 	}
 }

@@ -113,7 +113,7 @@ func claimCases() []Case {
 		{"Claim/EarliestFirst", "Within a lane the earliest due comes first", needStore, claimEarliestFirst},
 		{"Claim/LaneByLane", "lane by lane in request order", needStore, claimLaneByLane},
 		{"Claim/Fields", "Claimed is a leased delivery with its event … State is Delivering", needStore, claimFields},
-		{"Claim/RetryLane", "RetryScheduled makes it due at DueAt in the Retry lane … at least one attempt recorded", needStore, claimRetryLane},
+		{"Claim/RetryLane", "RetryScheduled makes it due at DueAt in the Retry lane … at least one attempt that counts", needStore, claimRetryLane},
 		{"Claim/TokenGrows", "and its token is greater than that of any earlier claim of it", needStore, claimTokenGrows},
 		{"Claim/OwnClock", "A store compares due times and leases against that Now and never against a clock of its own", needStore, claimOwnClock},
 		{"Claim/Microseconds", "Times are kept to the microsecond, rounded down", needStore, claimMicroseconds},

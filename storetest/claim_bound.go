@@ -152,7 +152,7 @@ func leaseCases() []Case {
 		{"Lease/Kept", "What it returns is leased to req.Owner: no other claim returns it until LeaseUntil", needStore, leaseKept},
 		{"Lease/RunsOut", "A delivery whose lease ran out is simply due again; no rescuer is needed", needStore, leaseRunsOut},
 		{"Lease/LongAndShort", "how long they are leased, from Now", needStore, leaseLongAndShort},
-		{"Lease/SameLaneAfterRunningOut", "no attempt recorded yet", needStore, leaseSameLane},
+		{"Lease/SameLaneAfterRunningOut", "no attempt that counts yet", needStore, leaseSameLane},
 	}
 }
 

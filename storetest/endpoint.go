@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"reflect"
 	"slices"
 	"sync"
@@ -36,6 +37,8 @@ func bareEndpoint(id string) webhook.Endpoint {
 func richEndpoint(id string) webhook.Endpoint {
 	current, _ := webhook.IssuedSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	old, _ := webhook.IssuedSecret("an old secret, ünd 'quoted' \"twice\"")
+	password, _ := webhook.IssuedSecret("pässword: 'quoted' \x00\xff")
+	key, _ := webhook.IssuedSecret("-----BEGIN PRIVATE KEY-----\n…")
 	return webhook.Endpoint{
 		ID: id, URL: "https://ü.example:8443/hooks?a=b&c=%20", Tenant: "Zürich 東京 🚚",
 		Secrets:  []webhook.Secret{current, old},
@@ -44,6 +47,16 @@ func richEndpoint(id string) webhook.Endpoint {
 		Schedule: webhook.Schedule{Kind: "list", List: []time.Duration{1, time.Second, time.Hour}, First: 3, Cap: 4, Retries: 5, Jitter: 0.1},
 		Timeout:  1500 * time.Millisecond, Success: webhook.SuccessRule{From: 200, To: 399},
 		MaxInFlight: 7, Rate: webhook.Rate{Events: 50, Per: time.Minute, Burst: 5}, Order: webhook.HoldKey, AllowPrivate: true,
+		Health: webhook.HealthPolicy{
+			Kind: "graduated", SlowAfter: 1, ProbeAfter: time.Minute, ProbeEvery: 90 * time.Second, HoldAfter: 72 * time.Hour,
+			Gap: 36 * time.Hour, Warn: time.Hour, Notice: -1, KeepHeld: true,
+		},
+		Verify: webhook.VerifyChallenge, MaxBacklog: 10_000, WhenFull: webhook.ExpireOldest,
+		Header:         http.Header{"X-Shop": {"Zürich", "東京"}, "X-Empty": {""}},
+		Auth:           webhook.Basic("Jürg", password),
+		TLS:            webhook.ClientTLS{RootCAs: []byte{0, 0xff, '\n'}, Certificate: []byte("-----BEGIN"), Key: key, ServerName: "shop.example"},
+		Proxy:          "http://user:p%20w@proxy.example:3128",
+		SequenceHeader: "Webhook-Sequence",
 	}
 }
 
@@ -52,13 +65,30 @@ func (e *env) sameEndpoint(what string, got, want webhook.Endpoint) {
 	if g, w := reveal(got.Secrets), reveal(want.Secrets); !slices.Equal(g, w) {
 		e.failf("%s: endpoint %q: got secrets %q, want %q", what, want.ID, g, w)
 	}
-	got.Secrets, want.Secrets = nil, nil
+	if g, w := got.Auth.Secret.Reveal(), want.Auth.Secret.Reveal(); g != w {
+		e.failf("%s: endpoint %q: got Auth.Secret %q, want %q", what, want.ID, g, w)
+	}
+	if g, w := got.TLS.Key.Reveal(), want.TLS.Key.Reveal(); g != w {
+		e.failf("%s: endpoint %q: got TLS.Key %q, want %q", what, want.ID, g, w)
+	}
+	got.Secrets, want.Secrets = nil, nil // which no comparison finds equal
+	got.Auth.Secret, want.Auth.Secret = webhook.Secret{}, webhook.Secret{}
+	got.TLS.Key, want.TLS.Key = webhook.Secret{}, webhook.Secret{}
 	for _, ep := range []*webhook.Endpoint{&got, &want} {
 		if len(ep.Types) == 0 {
 			ep.Types = nil
 		}
 		if len(ep.Schedule.List) == 0 {
 			ep.Schedule.List = nil
+		}
+		if len(ep.Header) == 0 {
+			ep.Header = nil
+		}
+		if len(ep.TLS.RootCAs) == 0 {
+			ep.TLS.RootCAs = nil
+		}
+		if len(ep.TLS.Certificate) == 0 {
+			ep.TLS.Certificate = nil
 		}
 	}
 	if !reflect.DeepEqual(got, want) {

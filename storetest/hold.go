@@ -192,7 +192,7 @@ func rateCases() []Case {
 		{"Rate/BothLanes", rate, needStore, rateBothLanes},
 		{"Rate/Defaults", "Events each Per, with at most Burst at once", needStore, rateDefaults},
 		{"Rate/OnlyReturnedCounts", "and only what is returned is counted against it", needStore, rateOnlyReturned},
-		{"Rate/Until", "set when the rate cut the claim short: when the next is allowed", needStore, rateUntil},
+		{"Rate/Until", "set when the rate cut the claim short, or NotBefore lies ahead: when the next is allowed", needStore, rateUntil},
 		{"Rate/EndpointsIndependent", rate + " … zero: no limit", needStore, rateIndependent},
 		{"Rate/Concurrent", rate, needStore, rateConcurrent},
 	}

@@ -97,14 +97,10 @@ func retainGetEvent(e *env) {
 func retainEndpoint(e *env) {
 	ep := richEndpoint("a")
 	e.ok("PutEndpoint", e.endpoints().PutEndpoint(e.ctx, ep))
-	ep.Types[0] = "#"
-	ep.Schedule.List[0] = 0
-	ep.Secrets[0] = webhook.Secret{}
+	scribbleEndpoint(&ep)
 	spoil := func(what string, ep webhook.Endpoint) {
 		e.sameEndpoint(what, ep, richEndpoint("a"))
-		ep.Types[0] = "#"
-		ep.Schedule.List[0] = 0
-		ep.Secrets[0] = webhook.Secret{}
+		scribbleEndpoint(&ep)
 	}
 	for range 2 {
 		got, err := e.endpoints().GetEndpoint(e.ctx, "a")
@@ -119,6 +115,17 @@ func retainEndpoint(e *env) {
 		e.same("endpoints changed", len(changes.Put), 1)
 		spoil("EndpointChanges", changes.Put[0])
 	}
+}
+
+// scribbleEndpoint spoils all that ep points to.
+func scribbleEndpoint(ep *webhook.Endpoint) {
+	ep.Types[0] = "#"
+	ep.Schedule.List[0] = 0
+	ep.Secrets[0] = webhook.Secret{}
+	ep.Header["X-Shop"][0] = "#"
+	ep.Header["X-More"] = nil
+	scribble(ep.TLS.RootCAs)
+	scribble(ep.TLS.Certificate)
 }
 
 func retainResponse(e *env) {

@@ -1,5 +1,6 @@
 // Package storetest proves that a store keeps the contracts of package webhook: those of [webhook.Store] and of whichever of
-// [webhook.HoldStore], [webhook.EndpointStore], [webhook.DedupeStore], [webhook.QueryStore] and [webhook.Pruner] it implements.
+// [webhook.HoldStore], [webhook.StateStore], [webhook.LifeStore], [webhook.EndpointStore], [webhook.DedupeStore], [webhook.QueryStore] and
+// [webhook.Pruner] it implements.
 // It is imported from tests only:
 //
 //	func TestStore(t *testing.T) {
@@ -49,8 +50,8 @@ type Harness struct {
 	Begin func(ctx context.Context) (Tx, error)
 
 	// Without names what the store leaves out on purpose; the cases that need it are skipped. Something that is
-	// neither there nor named here fails them. Known names: "Store", "HoldStore", "EndpointStore", "DedupeStore",
-	// "QueryStore", "Pruner", "Tx" (there is no Begin) and "OpenTx" (nobody else can write while a transaction is
+	// neither there nor named here fails them. Known names: "Store", "HoldStore", "StateStore", "LifeStore",
+	// "EndpointStore", "DedupeStore", "QueryStore", "Pruner", "Tx" (there is no Begin) and "OpenTx" (nobody else can write while a transaction is
 	// open, as on SQLite).
 	Without []string
 }
@@ -141,6 +142,8 @@ const (
 	needPrune
 	needTx
 	needOpenTx
+	needState
+	needLife
 )
 
 // parts are the names of the bits of need, and how to see whether a store has what they stand for.
@@ -148,6 +151,8 @@ func parts() []part {
 	return []part{
 		{needStore, "Store", func(h Harness) bool { return both[webhook.Store](h) }},
 		{needHold, "HoldStore", func(h Harness) bool { return both[webhook.HoldStore](h) }},
+		{needState, "StateStore", func(h Harness) bool { return both[webhook.StateStore](h) }},
+		{needLife, "LifeStore", func(h Harness) bool { return both[webhook.LifeStore](h) }},
 		{needEndpoint, "EndpointStore", func(h Harness) bool { return both[webhook.EndpointStore](h) }},
 		{needDedupe, "DedupeStore", func(h Harness) bool { return both[webhook.DedupeStore](h) }},
 		{needQuery, "QueryStore", func(h Harness) bool { return both[webhook.QueryStore](h) }},

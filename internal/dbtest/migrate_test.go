@@ -70,8 +70,8 @@ func TestEightProcessesMigrateAtOnce(t *testing.T) {
 		if err := db.QueryRow("SELECT COUNT(*) FROM webhook_migration").Scan(&versions); err != nil || versions == 0 {
 			t.Errorf("%d versions recorded, %v", versions, err)
 		}
-		if err := db.QueryRow("SELECT COUNT(*) FROM webhook_endpoint_version").Scan(&rows); err != nil || rows != 1 {
-			t.Errorf("the row of versions exists %d times, %v", rows, err)
+		if err := db.QueryRow("SELECT COUNT(*) FROM webhook_endpoint_version").Scan(&rows); err != nil || rows != 2 {
+			t.Errorf("%d rows of versions, want 2, %v", rows, err)
 		}
 		put(t, s, webhook.Endpoint{ID: "a", URL: "http://x"})
 	})

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS {prefix}delivery (
 	endpoint_id  VARBINARY(255) NOT NULL,
 	ordering_key VARBINARY(255) NOT NULL,
 	seq          BIGINT NOT NULL,
+	expires_at   BIGINT,
 	state        VARBINARY(255) NOT NULL,
 	reason       TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
 	attempts     INT NOT NULL,
@@ -49,12 +50,14 @@ CREATE TABLE IF NOT EXISTS {prefix}delivery (
 -- What is still to do; one narrow row for each unfinished delivery, deleted at its end.
 -- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key.
 -- due_at: when it may be claimed; with an owner, when the lease ends.
+-- expires_at: NULL never; 0 ended already, and here only to keep its place in its key.
 CREATE TABLE IF NOT EXISTS {prefix}queue (
 	id          VARBINARY(255) PRIMARY KEY,
 	event_id    VARBINARY(255) NOT NULL,
 	endpoint_id VARBINARY(255) NOT NULL,
 	class       SMALLINT NOT NULL,
 	due_at      BIGINT NOT NULL,
+	expires_at  BIGINT,
 	token       BIGINT NOT NULL,
 	seq         BIGINT NOT NULL,
 	created_at  BIGINT NOT NULL,
@@ -64,6 +67,13 @@ CREATE TABLE IF NOT EXISTS {prefix}queue (
 	reason      TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
 	KEY queue_due (endpoint_id, class, due_at),
 	UNIQUE KEY queue_order (endpoint_id, order_key, seq)
+) ENGINE=InnoDB;
+
+-- Unfinished deliveries that expire, by when, or by the end of the lease that End met; only those with a time to live are here.
+CREATE TABLE IF NOT EXISTS {prefix}expiry (
+	expires_at BIGINT NOT NULL,
+	id         VARBINARY(255) NOT NULL,
+	PRIMARY KEY (expires_at, id)
 ) ENGINE=InnoDB;
 
 -- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
@@ -90,7 +100,8 @@ CREATE TABLE IF NOT EXISTS {prefix}order_key (
 	PRIMARY KEY (endpoint_id, order_key)
 ) ENGINE=InnoDB;
 
--- Holds and rate limits; written by dispatchers, never by sends.
+-- What dispatchers know about sending to an endpoint: holds, rate limits and a document of their own; never written by sends.
+-- version: of the latest change but those of tat, from the second row of endpoint_version; 0 for none.
 -- tat: the theoretical arrival time of GCRA, in nanoseconds since the Unix epoch.
 CREATE TABLE IF NOT EXISTS {prefix}endpoint_state (
 	endpoint_id VARBINARY(255) PRIMARY KEY,
@@ -99,29 +110,34 @@ CREATE TABLE IF NOT EXISTS {prefix}endpoint_state (
 	hold_reason TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
 	hold_until  BIGINT,
 	tat         BIGINT NOT NULL DEFAULT 0,
-	KEY endpoint_held (held, endpoint_id)
+	version     BIGINT NOT NULL DEFAULT 0,
+	not_before  BIGINT,
+	doc         BLOB,
+	KEY endpoint_held (held, endpoint_id),
+	KEY endpoint_state_version (version)
 ) ENGINE=InnoDB;
 
--- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets and settings are JSON.
+-- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets, credentials and settings are JSON.
 CREATE TABLE IF NOT EXISTS {prefix}endpoint (
-	id       VARBINARY(255) PRIMARY KEY,
-	tenant   VARBINARY(255) NOT NULL,
-	version  BIGINT NOT NULL,
-	deleted  BOOLEAN NOT NULL,
-	url      TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
-	types    MEDIUMBLOB NOT NULL,
-	secrets  MEDIUMBLOB NOT NULL,
-	settings MEDIUMBLOB NOT NULL,
+	id          VARBINARY(255) PRIMARY KEY,
+	tenant      VARBINARY(255) NOT NULL,
+	version     BIGINT NOT NULL,
+	deleted     BOOLEAN NOT NULL,
+	url         TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+	types       MEDIUMBLOB NOT NULL,
+	secrets     MEDIUMBLOB NOT NULL,
+	credentials MEDIUMBLOB,
+	settings    MEDIUMBLOB NOT NULL,
 	KEY endpoint_version_at (version),
 	KEY endpoint_tenant (tenant, id)
 ) ENGINE=InnoDB;
 
--- One row: the version of the latest change to an endpoint.
+-- Row 1: the version of the latest change to an endpoint. Row 2: that of the latest change to an endpoint_state.
 CREATE TABLE IF NOT EXISTS {prefix}endpoint_version (
 	one     SMALLINT PRIMARY KEY,
 	version BIGINT NOT NULL
 ) ENGINE=InnoDB;
-INSERT IGNORE INTO {prefix}endpoint_version (one, version) VALUES (1, 0);
+INSERT IGNORE INTO {prefix}endpoint_version (one, version) VALUES (1, 0), (2, 0);
 
 -- Idempotency keys of receivers. state: 0 held until expires_at, 1 done and kept until expires_at.
 CREATE TABLE IF NOT EXISTS {prefix}dedupe (

@@ -28,6 +28,7 @@ CREATE TABLE {prefix}delivery (
 	endpoint_id  text COLLATE "C" NOT NULL,
 	ordering_key text COLLATE "C" NOT NULL,
 	seq          bigint NOT NULL,
+	expires_at   bigint,
 	state        text COLLATE "C" NOT NULL,
 	reason       text NOT NULL,
 	attempts     integer NOT NULL,
@@ -48,12 +49,14 @@ CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
 -- What is still to do; one narrow row for each unfinished delivery, deleted at its end.
 -- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key.
 -- due_at: when it may be claimed; with an owner, when the lease ends.
+-- expires_at: NULL never; 0 ended already, and here only to keep its place in its key.
 CREATE TABLE {prefix}queue (
 	id          text COLLATE "C" PRIMARY KEY,
 	event_id    text COLLATE "C" NOT NULL,
 	endpoint_id text COLLATE "C" NOT NULL,
 	class       smallint NOT NULL,
 	due_at      bigint NOT NULL,
+	expires_at  bigint,
 	token       bigint NOT NULL,
 	seq         bigint NOT NULL,
 	created_at  bigint NOT NULL,
@@ -65,6 +68,13 @@ CREATE TABLE {prefix}queue (
 	autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX {name}queue_due ON {prefix}queue (endpoint_id, class, due_at);
 CREATE UNIQUE INDEX {name}queue_order ON {prefix}queue (endpoint_id, order_key, seq) WHERE order_key IS NOT NULL;
+
+-- Unfinished deliveries that expire, by when, or by the end of the lease that End met; only those with a time to live are here.
+CREATE TABLE {prefix}expiry (
+	expires_at bigint NOT NULL,
+	id         text COLLATE "C" NOT NULL,
+	PRIMARY KEY (expires_at, id)
+);
 
 -- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
 CREATE TABLE {prefix}attempt (
@@ -90,7 +100,8 @@ CREATE TABLE {prefix}order_key (
 	PRIMARY KEY (endpoint_id, order_key)
 ) WITH (fillfactor = 70);
 
--- Holds and rate limits; written by dispatchers, never by sends.
+-- What dispatchers know about sending to an endpoint: holds, rate limits and a document of their own; never written by sends.
+-- version: of the latest change but those of tat, from the second row of endpoint_version; 0 for none.
 -- tat: the theoretical arrival time of GCRA, in nanoseconds since the Unix epoch.
 CREATE TABLE {prefix}endpoint_state (
 	endpoint_id text COLLATE "C" PRIMARY KEY,
@@ -98,30 +109,35 @@ CREATE TABLE {prefix}endpoint_state (
 	hold_kind   text COLLATE "C" NOT NULL DEFAULT '',
 	hold_reason text NOT NULL DEFAULT '',
 	hold_until  bigint,
-	tat         bigint NOT NULL DEFAULT 0
+	tat         bigint NOT NULL DEFAULT 0,
+	version     bigint NOT NULL DEFAULT 0,
+	not_before  bigint,
+	doc         bytea
 ) WITH (fillfactor = 50);
 CREATE INDEX {name}endpoint_held ON {prefix}endpoint_state (endpoint_id) WHERE held;
+CREATE INDEX {name}endpoint_state_version ON {prefix}endpoint_state (version) WHERE version > 0;
 
--- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets and settings are JSON.
+-- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets, credentials and settings are JSON.
 CREATE TABLE {prefix}endpoint (
-	id       text COLLATE "C" PRIMARY KEY,
-	tenant   text COLLATE "C" NOT NULL,
-	version  bigint NOT NULL,
-	deleted  boolean NOT NULL,
-	url      text NOT NULL,
-	types    bytea NOT NULL,
-	secrets  bytea NOT NULL,
-	settings bytea NOT NULL
+	id          text COLLATE "C" PRIMARY KEY,
+	tenant      text COLLATE "C" NOT NULL,
+	version     bigint NOT NULL,
+	deleted     boolean NOT NULL,
+	url         text NOT NULL,
+	types       bytea NOT NULL,
+	secrets     bytea NOT NULL,
+	credentials bytea,
+	settings    bytea NOT NULL
 );
 CREATE INDEX {name}endpoint_version_at ON {prefix}endpoint (version);
 CREATE INDEX {name}endpoint_tenant ON {prefix}endpoint (tenant, id);
 
--- One row: the version of the latest change to an endpoint.
+-- Row 1: the version of the latest change to an endpoint. Row 2: that of the latest change to an endpoint_state.
 CREATE TABLE {prefix}endpoint_version (
 	one     smallint PRIMARY KEY,
 	version bigint NOT NULL
 );
-INSERT INTO {prefix}endpoint_version (one, version) VALUES (1, 0);
+INSERT INTO {prefix}endpoint_version (one, version) VALUES (1, 0), (2, 0);
 
 -- Idempotency keys of receivers. state: 0 held until expires_at, 1 done and kept until expires_at.
 CREATE TABLE {prefix}dedupe (

@@ -28,6 +28,7 @@ CREATE TABLE {prefix}delivery (
 	endpoint_id  TEXT NOT NULL,
 	ordering_key TEXT NOT NULL,
 	seq          INTEGER NOT NULL,
+	expires_at   INTEGER,
 	state        TEXT NOT NULL,
 	reason       TEXT NOT NULL,
 	attempts     INTEGER NOT NULL,
@@ -48,12 +49,14 @@ CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
 -- What is still to do; one narrow row for each unfinished delivery, deleted at its end.
 -- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key.
 -- due_at: when it may be claimed; with an owner, when the lease ends.
+-- expires_at: NULL never; 0 ended already, and here only to keep its place in its key.
 CREATE TABLE {prefix}queue (
 	id          TEXT PRIMARY KEY,
 	event_id    TEXT NOT NULL,
 	endpoint_id TEXT NOT NULL,
 	class       INTEGER NOT NULL,
 	due_at      INTEGER NOT NULL,
+	expires_at  INTEGER,
 	token       INTEGER NOT NULL,
 	seq         INTEGER NOT NULL,
 	created_at  INTEGER NOT NULL,
@@ -64,6 +67,13 @@ CREATE TABLE {prefix}queue (
 ) WITHOUT ROWID;
 CREATE INDEX {name}queue_due ON {prefix}queue (endpoint_id, class, due_at);
 CREATE UNIQUE INDEX {name}queue_order ON {prefix}queue (endpoint_id, order_key, seq) WHERE order_key IS NOT NULL;
+
+-- Unfinished deliveries that expire, by when, or by the end of the lease that End met; only those with a time to live are here.
+CREATE TABLE {prefix}expiry (
+	expires_at INTEGER NOT NULL,
+	id         TEXT NOT NULL,
+	PRIMARY KEY (expires_at, id)
+) WITHOUT ROWID;
 
 -- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
 CREATE TABLE {prefix}attempt (
@@ -89,7 +99,8 @@ CREATE TABLE {prefix}order_key (
 	PRIMARY KEY (endpoint_id, order_key)
 ) WITHOUT ROWID;
 
--- Holds and rate limits; written by dispatchers, never by sends.
+-- What dispatchers know about sending to an endpoint: holds, rate limits and a document of their own; never written by sends.
+-- version: of the latest change but those of tat, from the second row of endpoint_version; 0 for none.
 -- tat: the theoretical arrival time of GCRA, in nanoseconds since the Unix epoch.
 CREATE TABLE {prefix}endpoint_state (
 	endpoint_id TEXT PRIMARY KEY,
@@ -97,30 +108,35 @@ CREATE TABLE {prefix}endpoint_state (
 	hold_kind   TEXT NOT NULL DEFAULT '',
 	hold_reason TEXT NOT NULL DEFAULT '',
 	hold_until  INTEGER,
-	tat         INTEGER NOT NULL DEFAULT 0
+	tat         INTEGER NOT NULL DEFAULT 0,
+	version     INTEGER NOT NULL DEFAULT 0,
+	not_before  INTEGER,
+	doc         BLOB
 ) WITHOUT ROWID;
 CREATE INDEX {name}endpoint_held ON {prefix}endpoint_state (endpoint_id) WHERE held = TRUE;
+CREATE INDEX {name}endpoint_state_version ON {prefix}endpoint_state (version) WHERE version > 0;
 
--- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets and settings are JSON.
+-- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets, credentials and settings are JSON.
 CREATE TABLE {prefix}endpoint (
-	id       TEXT PRIMARY KEY,
-	tenant   TEXT NOT NULL,
-	version  INTEGER NOT NULL,
-	deleted  INTEGER NOT NULL,
-	url      TEXT NOT NULL,
-	types    BLOB NOT NULL,
-	secrets  BLOB NOT NULL,
-	settings BLOB NOT NULL
+	id          TEXT PRIMARY KEY,
+	tenant      TEXT NOT NULL,
+	version     INTEGER NOT NULL,
+	deleted     INTEGER NOT NULL,
+	url         TEXT NOT NULL,
+	types       BLOB NOT NULL,
+	secrets     BLOB NOT NULL,
+	credentials BLOB,
+	settings    BLOB NOT NULL
 );
 CREATE INDEX {name}endpoint_version_at ON {prefix}endpoint (version);
 CREATE INDEX {name}endpoint_tenant ON {prefix}endpoint (tenant, id);
 
--- One row: the version of the latest change to an endpoint.
+-- Row 1: the version of the latest change to an endpoint. Row 2: that of the latest change to an endpoint_state.
 CREATE TABLE {prefix}endpoint_version (
 	one     INTEGER PRIMARY KEY,
 	version INTEGER NOT NULL
 );
-INSERT INTO {prefix}endpoint_version (one, version) VALUES (1, 0);
+INSERT INTO {prefix}endpoint_version (one, version) VALUES (1, 0), (2, 0);
 
 -- Idempotency keys of receivers. state: 0 held until expires_at, 1 done and kept until expires_at.
 CREATE TABLE {prefix}dedupe (

@@ -1,0 +1,51 @@
+package webhook
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// maintain keeps what is known of endpoints and tenants fresh, until ctx ends.
+func (d *Dispatcher) maintain(ctx context.Context) {
+	nextTenants := time.Now()
+	for sleep(ctx, routesAge/2) {
+		if _, err := d.routes.refresh(ctx, d.routes.current.Load()); err != nil && ctx.Err() == nil {
+			d.log.Warn("webhook: reading endpoints failed; trying again", slog.Any("error", err))
+		}
+		if now := time.Now(); !now.Before(nextTenants) {
+			nextTenants = now.Add(routesAge)
+			d.tenants.refresh(d.routes.current.Load())
+		}
+	}
+}
+
+// upkeep does what deliveries do not wait for, until ctx ends. What it calls returns soon when ctx does.
+func (d *Dispatcher) upkeep(ctx context.Context) {
+	nextPrune := time.Now().Add(pruneEvery)
+	for sleep(ctx, routesAge/2) {
+		d.life.sweep(ctx)
+		d.backlogs.watch(ctx)
+		d.alarms.look(ctx)
+		d.verify.work(ctx)
+		if time.Now().After(nextPrune) {
+			nextPrune = time.Now().Add(pruneEvery)
+			d.prune(ctx)
+		}
+	}
+}
+
+// pruneEvery is how often a running dispatcher forgets up to 1,000 expired keys.
+const pruneEvery = time.Minute
+
+// prune forgets expired keys.
+func (d *Dispatcher) prune(ctx context.Context) {
+	pruner, ok := d.store.(Pruner)
+	if !ok {
+		return
+	}
+	req := &PruneRequest{Now: d.clock.estimate(), DedupeKeys: true}
+	if _, err := pruner.Prune(ctx, req); err != nil && ctx.Err() == nil {
+		d.log.Warn("webhook: forgetting expired keys failed; trying again", slog.Any("error", err))
+	}
+}

@@ -1,0 +1,88 @@
+package sqlstore
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/signalpost/webhook"
+)
+
+// credentials is what of an endpoint is kept like its secrets, but is none to sign with: sealed JSON in a column of its own. Byte
+// slices are base64, as a secret may hold any bytes.
+type credentials struct {
+	Header map[string][]string `json:"header,omitempty"`
+	Auth   *authCredential     `json:"auth,omitempty"`
+	TLS    *tlsCredential      `json:"tls,omitempty"`
+	Proxy  string              `json:"proxy,omitempty"`
+}
+
+type authCredential struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name,omitempty"`
+	Secret []byte `json:"secret"`
+}
+
+type tlsCredential struct {
+	RootCAs     []byte `json:"root_cas,omitempty"`
+	Certificate []byte `json:"certificate,omitempty"`
+	Key         []byte `json:"key,omitempty"`
+	ServerName  string `json:"server_name,omitempty"`
+}
+
+var errUnreadableCredentials = errors.New("unreadable")
+
+// encodeCredentials returns nil for an endpoint that has none.
+func encodeCredentials(codec secretCodec, ep *webhook.Endpoint) ([]byte, error) {
+	c := credentials{Header: ep.Header, Proxy: ep.Proxy}
+	if !ep.Auth.IsZero() {
+		c.Auth = &authCredential{Kind: ep.Auth.Kind, Name: ep.Auth.Name, Secret: []byte(ep.Auth.Secret.Reveal())}
+	}
+	if t := ep.TLS; !t.IsZero() {
+		c.TLS = &tlsCredential{RootCAs: t.RootCAs, Certificate: t.Certificate, Key: []byte(t.Key.Reveal()), ServerName: t.ServerName}
+	}
+	if len(c.Header) == 0 && c.Auth == nil && c.TLS == nil && c.Proxy == "" {
+		return nil, nil
+	}
+	plain, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	return codec.seal(ep.ID, plain)
+}
+
+// decodeCredentials never lets what it reads into its error.
+func (r *endpointRow) decodeCredentials(codec secretCodec, ep *webhook.Endpoint) error {
+	if len(r.credentials) == 0 {
+		return nil
+	}
+	plain, err := codec.open(r.id, r.credentials)
+	if err != nil {
+		return err
+	}
+	var c credentials
+	if json.Unmarshal(plain, &c) != nil {
+		return errUnreadableCredentials
+	}
+	ep.Header, ep.Proxy = c.Header, c.Proxy
+	if a := c.Auth; a != nil {
+		ep.Auth = webhook.Auth{Kind: a.Kind, Name: a.Name}
+		if ep.Auth.Secret, err = issued(a.Secret); err != nil {
+			return err
+		}
+	}
+	if t := c.TLS; t != nil {
+		ep.TLS = webhook.ClientTLS{RootCAs: t.RootCAs, Certificate: t.Certificate, ServerName: t.ServerName}
+		if ep.TLS.Key, err = issued(t.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// issued is the secret of a text; the zero one of none.
+func issued(text []byte) (webhook.Secret, error) {
+	if len(text) == 0 {
+		return webhook.Secret{}, nil
+	}
+	return webhook.IssuedSecret(string(text))
+}
