@@ -46,7 +46,7 @@ UNION ALL
 LIMIT ?`,
 
 	holds: `
-SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), s.endpoint_id, s.held, s.hold_until
+SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), s.endpoint_id, s.held, s.hold_until, s.not_before
 FROM (SELECT 1 AS one) one LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id IN {list}`,
 
 	lockStates: `SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id IN {list} ORDER BY endpoint_id FOR UPDATE SKIP LOCKED`,
@@ -130,12 +130,24 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class >= 2)`,
 	seenAttempts: `SELECT delivery_id, token, late FROM {prefix}attempt WHERE delivery_id IN {list}`,
 
 	hold: `
-INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until) VALUES (?, TRUE, ?, ?, ?)
-ON DUPLICATE KEY UPDATE held = TRUE, hold_kind = VALUES(hold_kind), hold_reason = VALUES(hold_reason), hold_until = VALUES(hold_until)`,
+INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until, version)
+VALUES (?, TRUE, ?, ?, ?, (SELECT version FROM {prefix}endpoint_version WHERE one = 2))
+ON DUPLICATE KEY UPDATE held = TRUE, hold_kind = VALUES(hold_kind), hold_reason = VALUES(hold_reason), hold_until = VALUES(hold_until),
+	version = VALUES(version)`,
 
 	unhold: `
-UPDATE {prefix}endpoint_state SET held = FALSE, hold_kind = '', hold_reason = '', hold_until = NULL
+UPDATE {prefix}endpoint_state SET held = FALSE, hold_kind = '', hold_reason = '', hold_until = NULL,
+	version = (SELECT version FROM {prefix}endpoint_version WHERE one = 2)
 WHERE endpoint_id = ? AND held`,
+
+	readStates: `
+SELECT endpoint_id, version, held, hold_kind, hold_reason, hold_until FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
+
+	putState: `
+INSERT INTO {prefix}endpoint_state (endpoint_id, version, doc, not_before, held, hold_kind, hold_reason, hold_until)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE version = VALUES(version), doc = VALUES(doc), not_before = VALUES(not_before), held = VALUES(held),
+	hold_kind = VALUES(hold_kind), hold_reason = VALUES(hold_reason), hold_until = VALUES(hold_until)`,
 }
 
 // insertMySQL stores those of events whose ID is new, and names them in stored.

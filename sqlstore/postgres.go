@@ -39,7 +39,7 @@ SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT $3::int`,
 
 	// The switch lasts until the transaction ends.
 	holds: `
-SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, s.endpoint_id, s.held, s.hold_until
+SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, s.endpoint_id, s.held, s.hold_until, s.not_before
 FROM (SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)) switches
 LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id = ANY($1::text[])`,
 
@@ -182,13 +182,27 @@ FROM unnest($1::text[], $2::bigint[]) AS l(id, due_at)
 WHERE q.id = ANY($1::text[]) AND l.id = q.id`,
 
 	hold: `
-INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until) VALUES ($1, true, $2, $3, $4)
+INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until, version)
+VALUES ($1, true, $2, $3, $4, (SELECT version FROM {prefix}endpoint_version WHERE one = 2))
 ON CONFLICT (endpoint_id) DO UPDATE SET held = true, hold_kind = excluded.hold_kind, hold_reason = excluded.hold_reason,
-	hold_until = excluded.hold_until`,
+	hold_until = excluded.hold_until, version = excluded.version`,
 
 	unhold: `
-UPDATE {prefix}endpoint_state SET held = false, hold_kind = '', hold_reason = '', hold_until = NULL
+UPDATE {prefix}endpoint_state SET held = false, hold_kind = '', hold_reason = '', hold_until = NULL,
+	version = (SELECT version FROM {prefix}endpoint_version WHERE one = 2)
 WHERE endpoint_id = $1 AND held`,
+
+	readStates: `
+SELECT endpoint_id, version, held, hold_kind, hold_reason, hold_until FROM {prefix}endpoint_state WHERE endpoint_id = ANY($1::text[])`,
+
+	putState: `
+INSERT INTO {prefix}endpoint_state (endpoint_id, version, doc, not_before, held, hold_kind, hold_reason, hold_until)
+SELECT id, $2::bigint, doc, not_before, held, kind, reason, until
+FROM unnest($1::text[], $3::bytea[], $4::bigint[], $5::boolean[], $6::text[], $7::text[], $8::bigint[])
+	AS n(id, doc, not_before, held, kind, reason, until)
+ORDER BY id COLLATE "C"
+ON CONFLICT (endpoint_id) DO UPDATE SET version = excluded.version, doc = excluded.doc, not_before = excluded.not_before,
+	held = excluded.held, hold_kind = excluded.hold_kind, hold_reason = excluded.hold_reason, hold_until = excluded.hold_until`,
 }
 
 // insertPostgres stores those of events whose ID is new, and names them in stored.

@@ -45,7 +45,7 @@ WITH RECURSIVE hop (endpoint_id, class, due_at) AS (
 )
 SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT ?`,
 
-	holds: `SELECT 0, endpoint_id, held, hold_until FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
+	holds: `SELECT 0, endpoint_id, held, hold_until, not_before FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
 
 	lockStates: `SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
 
@@ -118,13 +118,24 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class >= 2)`,
 	seenAttempts: `SELECT delivery_id, token, late FROM {prefix}attempt WHERE delivery_id IN {list}`,
 
 	hold: `
-INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until) VALUES (?, TRUE, ?, ?, ?)
+INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until, version)
+VALUES (?, TRUE, ?, ?, ?, (SELECT version FROM {prefix}endpoint_version WHERE one = 2))
 ON CONFLICT (endpoint_id) DO UPDATE SET held = TRUE, hold_kind = excluded.hold_kind, hold_reason = excluded.hold_reason,
-	hold_until = excluded.hold_until`,
+	hold_until = excluded.hold_until, version = excluded.version`,
 
 	unhold: `
-UPDATE {prefix}endpoint_state SET held = FALSE, hold_kind = '', hold_reason = '', hold_until = NULL
+UPDATE {prefix}endpoint_state SET held = FALSE, hold_kind = '', hold_reason = '', hold_until = NULL,
+	version = (SELECT version FROM {prefix}endpoint_version WHERE one = 2)
 WHERE endpoint_id = ? AND held`,
+
+	readStates: `
+SELECT endpoint_id, version, held, hold_kind, hold_reason, hold_until FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
+
+	putState: `
+INSERT INTO {prefix}endpoint_state (endpoint_id, version, doc, not_before, held, hold_kind, hold_reason, hold_until)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (endpoint_id) DO UPDATE SET version = excluded.version, doc = excluded.doc, not_before = excluded.not_before,
+	held = excluded.held, hold_kind = excluded.hold_kind, hold_reason = excluded.hold_reason, hold_until = excluded.hold_until`,
 }
 
 // insertSQLite stores those of events whose ID is new, and names them in stored.

@@ -42,7 +42,7 @@ CREATE TABLE {prefix}delivery (
 	error        TEXT,
 	detail       TEXT,
 	response     BLOB
-) WITHOUT ROWID;
+);
 CREATE INDEX {name}delivery_event ON {prefix}delivery (event_id);
 CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
 
