@@ -60,6 +60,7 @@ type pickedRow struct {
 	attempts                          int
 	reason                            string
 	leaseEnd                          int64
+	expiresAt                         sql.NullInt64
 }
 
 // Claim implements [webhook.Store]. Events are read in the claiming transaction, or before, so that a claim which fails has leased nothing.
@@ -224,6 +225,7 @@ func (c *claimState) result(events map[string]webhook.Event) (*webhook.ClaimResu
 			Delivery: webhook.Delivery{
 				ID: r.id, EventID: r.eventID, EndpointID: r.endpointID, OrderingKey: r.orderKey, Sequence: r.seq, State: webhook.Delivering,
 				Reason: r.reason, Attempts: r.attempts, DueAt: fromMicros(r.leaseEnd), CreatedAt: fromMicros(r.createdAt),
+				ExpiresAt: fromOptMicros(r.expiresAt),
 			},
 			Event: event, Token: r.token, LeaseUntil: fromMicros(r.leaseEnd),
 		})
