@@ -32,7 +32,7 @@ type claimState struct {
 	states  map[string]bool // endpoints that have a row of state
 	found   []pickedRow     // leased
 	seen    int             // examined
-	parked  int             // behind those that were examined
+	walked  int             // in ordering keys, beyond those examined
 }
 
 // laneState is what a claim knows about a lane it was asked for.
@@ -87,7 +87,7 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 				return err
 			}
 			c.apply(rows)
-			if err := c.parkBehind(ctx, q, rows); err != nil {
+			if err := c.parkRuns(ctx, q, rows); err != nil {
 				return err
 			}
 		}

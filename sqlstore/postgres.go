@@ -167,18 +167,16 @@ WHERE class IN (2, 5) AND id = ANY(ARRAY(
 ))
 RETURNING endpoint_id, class, due_at`,
 
-	// A range of each key, of which what waits in a lane is parked. See [claimState.parkBehind].
-	parkBehind: `
-UPDATE {prefix}queue SET class = CASE WHEN expires_at = 0 THEN 5 ELSE 2 END WHERE id = ANY(ARRAY(
-	SELECT s.id FROM unnest($1::text[], $2::text[], $3::bigint[]) AS k(endpoint_id, order_key, seq)
-	CROSS JOIN LATERAL (
-		SELECT s.id FROM {prefix}queue s
-		WHERE s.endpoint_id = k.endpoint_id AND s.order_key = k.order_key AND s.seq > k.seq AND s.seq <= k.seq + $4::bigint
-			AND s.class <= 1 AND s.owner IS NULL
-		ORDER BY s.seq
-		FOR UPDATE SKIP LOCKED
-	) s
-))`,
+	park: `UPDATE {prefix}queue SET class = CASE WHEN expires_at = 0 THEN 5 ELSE 2 END, owner = NULL WHERE id = ANY($1::text[])`,
+
+	keyRanges: `
+SELECT s.id, s.endpoint_id, s.order_key, s.seq, s.class, s.owner IS NOT NULL
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS k(endpoint_id, order_key, low, high)
+CROSS JOIN LATERAL (
+	SELECT * FROM {prefix}queue s
+	WHERE s.endpoint_id = k.endpoint_id AND s.order_key = k.order_key AND s.seq >= k.low AND s.seq <= k.high
+	FOR UPDATE SKIP LOCKED
+) s`,
 
 	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id = ANY($1::text[])`,
 

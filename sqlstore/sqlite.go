@@ -70,9 +70,9 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ?)`,
 
 	park: `UPDATE {prefix}queue SET class = CASE WHEN expires_at = 0 THEN 5 ELSE 2 END, owner = NULL WHERE id IN {list}`,
 
-	parkBehind: `
-SELECT id FROM {prefix}queue INDEXED BY {name}queue_order
-WHERE (endpoint_id = ? AND order_key = ? AND seq > ? AND seq <= ? AND class <= 1 AND owner IS NULL)`,
+	keyRanges: `
+SELECT id, endpoint_id, order_key, seq, class, owner IS NOT NULL FROM {prefix}queue INDEXED BY {name}queue_order
+WHERE (endpoint_id = ? AND order_key = ? AND seq >= ? AND seq <= ?)`,
 
 	lease: `UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE id IN {list}`,
 
