@@ -15,6 +15,7 @@ const (
 	claimRows  = 512 // deliveries asked for in one claim
 
 	claimFailures = 3                     // of single lanes, and no success, tell that the store is away
+	sparsePause   = 10 * time.Millisecond // between claims for tenants that had nothing, while there is no room for others
 	barrenPause   = 10 * time.Millisecond // after a claim that got nothing where the store says that there is more
 	rateMost      = 10 * time.Second      // a limited lane is asked for so often at least: its rate may have changed
 	beat          = 20 * time.Millisecond // limited endpoints are asked for on beats where their bursts allow it: together, for several each
@@ -33,10 +34,15 @@ type feed struct {
 	known  map[string]*feedEndpoint
 	turns  fair[*feedEndpoint] // have due work, as far as is known
 	timers timers              // the others that are known to have some later
-	roomy  []string            // scratch
-	phase  time.Duration       // of the beats on which limited endpoints are asked for
-	after  LaneID              // where the walk under way goes on
-	walks  int                 // counts completed walks, to find lanes that are gone
+	sparse []*feedEndpoint     // of tenants that had nothing, while there is no room for a claim
+
+	nextSparse time.Time // no claim for those earlier
+
+	roomy  []string        // scratch of plan
+	picked []*feedEndpoint // the same
+	phase  time.Duration   // of the beats on which limited endpoints are asked for
+	after  LaneID          // where the walk under way goes on
+	walks  int             // counts completed walks, to find lanes that are gone
 }
 
 // feedEndpoint is what is known of the two lanes of an endpoint.
@@ -54,6 +60,11 @@ type feedEndpoint struct {
 	// for each retry claimed; from 7 on retries come first.
 	contended bool
 	debt      int
+
+	// While a claim is planned:
+	route *route
+	asked int // deliveries
+	room  int // for more
 }
 
 // laneWork is what is known of a lane's work.
@@ -99,7 +110,7 @@ func (f *feed) wakeUp() {
 // leases to end, and what comes too late is given back until records ends.
 func (f *feed) run(ctx, attempts, records context.Context) {
 	clear(f.known)
-	f.turns, f.timers, f.after = fair[*feedEndpoint]{}, nil, LaneID{}
+	f.turns, f.timers, f.sparse, f.after = fair[*feedEndpoint]{}, nil, nil, LaneID{}
 	f.phase = rand.N(beat)
 	asked, nextWalk, rested := false, time.Now(), time.Now()
 	timer := time.NewTimer(0)
@@ -126,6 +137,9 @@ func (f *feed) run(ctx, attempts, records context.Context) {
 		until := nextWalk
 		if asked && rested.Before(until) {
 			until = rested
+		}
+		if len(f.sparse) > 0 && f.nextSparse.Before(until) {
+			until = f.nextSparse
 		}
 		timer.Reset(f.pause(until))
 		select {
@@ -160,7 +174,7 @@ func (f *feed) takeHints() bool {
 		if due.Before(w.from) {
 			w.from = due
 		}
-		f.place(e, now)
+		f.arrive(e, now)
 	}
 	clear(f.hints)
 	asked := f.walk
@@ -196,7 +210,7 @@ func (f *feed) walkLanes(ctx context.Context) error {
 			if !e.notBefore.IsZero() && e.limit != f.d.routes.lookup(e.id).effectiveRate() {
 				e.notBefore = time.Time{} // another rate may allow it earlier
 			}
-			f.place(e, now)
+			f.arrive(e, now)
 		}
 		f.after = res.Next
 		if res.Next == (LaneID{}) {
@@ -229,6 +243,7 @@ func (f *feed) forget() {
 // claim asks the store for deliveries of lanes that are due and have room, in turn. It reports whether to go on at once.
 func (f *feed) claim(ctx, records context.Context) (more bool, err error) {
 	if f.d.completer.isFailing() {
+		f.sparse = f.sparse[:0]
 		return false, nil
 	}
 	req, cut := f.plan()

@@ -19,6 +19,16 @@ func (f *feed) place(e *feedEndpoint, now time.Time) {
 	}
 }
 
+// arrive places an endpoint that may have had nothing before. If neither had its tenant, and that has not had more than its share,
+// it need not wait until there is room for a whole claim.
+func (f *feed) arrive(e *feedEndpoint, now time.Time) {
+	t := f.d.routes.lookup(e.id).tenant
+	sparse := !e.queued && f.turns.hasNone(t) && !f.turns.isAhead(t)
+	if f.place(e, now); sparse && e.queued {
+		f.sparse = append(f.sparse, e)
+	}
+}
+
 // due is when the endpoint may be asked for; zero: nothing is known.
 func (e *feedEndpoint) due() time.Time {
 	due := e.class[Fresh].due
@@ -35,42 +45,85 @@ func (e *feedEndpoint) due() time.Time {
 func (f *feed) ripen() {
 	for now := f.d.clock.estimate(); len(f.timers) > 0 && !f.timers[0].at.After(now); {
 		if e, ok := f.timers.pop(); ok {
-			f.place(e, now)
+			f.arrive(e, now)
 		}
 	}
 }
 
 // plan gives tenants their turns, and each tenant's endpoints theirs; cut short when the claim is as large as it may be. An endpoint
-// that was popped comes back by settle, or when lanes tells that it has room, or with the next walk.
+// that has had its turn comes back by settle, or when lanes tells that it has room, or with the next walk.
 func (f *feed) plan() (req *ClaimRequest, cut bool) {
 	now := f.d.clock.estimate()
-	most, roomy := f.d.lanes.limit(f.roomy[:0])
+	most, few, roomy := f.d.lanes.limit(f.roomy[:0])
 	for _, id := range roomy {
 		if e := f.known[id]; e != nil {
 			f.place(e, now)
 		}
 	}
-	f.roomy = roomy
+	f.roomy, f.picked = roomy, f.picked[:0]
 	most = min(most, claimRows)
 	req = &ClaimRequest{Now: now, Owner: f.d.opts.Owner}
-	for {
-		if cut = req.Limit >= most || len(req.Lanes) >= claimLanes-1; cut {
-			return req, true
+	if most == 0 {
+		f.planSparse(req, few)
+		return req, true
+	}
+	f.sparse = f.sparse[:0]
+	for lanes := 0; ; {
+		if cut = req.Limit >= most || lanes >= claimLanes-1; cut {
+			break
 		}
 		part := f.turns.part(most)
 		e, whose, ok := f.turns.pop()
 		if !ok {
-			return req, false
+			break
 		}
 		e.queued = false
-		n := f.planEndpoint(req, e, now, min(part, most-req.Limit))
+		if e.room == 0 { // else it has been picked, and comes again for more
+			if e.route != nil {
+				continue // it has had its room
+			}
+			if lanes += f.pick(e, now, most-req.Limit); e.room == 0 {
+				continue
+			}
+		}
+		n := min(e.room, part, most-req.Limit)
 		f.turns.charge(whose, n)
+		e.room -= n
+		e.asked += n
 		req.Limit += n
+		if e.room > 0 {
+			e.queued = true
+			f.turns.push(whose, e)
+		}
 	}
+	f.nameAll(req)
+	return req, cut
 }
 
-// part is how many of a claim of most deliveries an endpoint of the next tenant may have: as much as that tenant's share, but not so
-// few that lanes are named for next to nothing. The tenant pays for it in later turns.
+// planSparse asks for a few deliveries although as many wait in memory as may: for tenants that have had nothing there for a while. They
+// have a turn before all that wait.
+func (f *feed) planSparse(req *ClaimRequest, most int) {
+	if len(f.sparse) == 0 || time.Now().Before(f.nextSparse) {
+		return
+	}
+	for len(f.sparse) > 0 && req.Limit < most && len(f.picked) < claimLanes/2 {
+		e := f.sparse[0]
+		f.sparse = f.sparse[1:]
+		if !e.queued || e.route != nil || f.turns.isAhead(e.tenant) {
+			continue
+		}
+		if f.pick(e, req.Now, most-req.Limit); e.room > 0 {
+			f.turns.charge(e.tenant, e.room)
+			req.Limit += e.room
+			e.room, e.asked = 0, e.room
+		}
+	}
+	f.nextSparse = time.Now().Add(sparsePause)
+	f.nameAll(req)
+}
+
+// part is how many of a claim of most deliveries the next tenant gets in a turn: as much as its share, but not so few that there
+// are very many turns.
 func (f *fair[E]) part(most int) int {
 	if len(f.due) < 2 {
 		return most
@@ -78,9 +131,8 @@ func (f *fair[E]) part(most int) int {
 	return max(most*f.due[0].weight/f.weight, most/64, 1)
 }
 
-// planEndpoint names the lanes of an endpoint that are due, and returns how many deliveries it asked for. Where both
-// are, fresh deliveries get the room but an eighth of it, and go first until retries are owed one: a rate may allow no more.
-func (f *feed) planEndpoint(req *ClaimRequest, e *feedEndpoint, now time.Time, limit int) int {
+// pick takes an endpoint into a plan if it is due and has room for up to most deliveries. It returns how many lanes are due.
+func (f *feed) pick(e *feedEndpoint, now time.Time, most int) (lanes int) {
 	if due := e.due(); due.IsZero() || due.After(now) {
 		f.place(e, now)
 		return 0
@@ -92,19 +144,33 @@ func (f *feed) planEndpoint(req *ClaimRequest, e *feedEndpoint, now time.Time, l
 		}
 		return 0
 	}
-	room := f.d.lanes.room(e.id, r, limit)
-	if room == 0 {
+	if e.room = f.d.lanes.room(e.id, r, most); e.room == 0 {
 		return 0
 	}
-	fresh, retry := e.class[Fresh].isDue(now), e.class[Retry].isDue(now)
-	e.contended = fresh && retry
-	rate, owed := r.effectiveRate(), e.debt >= retryEvery
+	e.route, e.asked = r, 0
+	f.picked = append(f.picked, e)
+	if e.contended = e.class[Fresh].isDue(now) && e.class[Retry].isDue(now); e.contended {
+		return 2
+	}
+	return 1
+}
+
+func (f *feed) nameAll(req *ClaimRequest) {
+	for _, e := range f.picked {
+		f.name(req, e)
+	}
+}
+
+// name puts the due lanes of a picked endpoint into the claim. Where both are due, fresh deliveries get the room but an eighth of
+// it, and go first until retries are owed one: a rate may allow no more.
+func (f *feed) name(req *ClaimRequest, e *feedEndpoint) {
+	room, rate, owed := e.asked, e.route.effectiveRate(), e.debt >= retryEvery
 	var share [2]int
 	switch {
-	case !retry:
-		share[Fresh] = room
-	case !fresh, room == 1 && owed:
+	case !e.contended && e.class[Retry].isDue(req.Now), e.contended && room == 1 && owed:
 		share[Retry] = room
+	case !e.contended:
+		share[Fresh] = room
 	case room > 1:
 		share[Retry] = max(1, room/8)
 		fallthrough
@@ -119,11 +185,11 @@ func (f *feed) planEndpoint(req *ClaimRequest, e *feedEndpoint, now time.Time, l
 		if n := share[class]; n > 0 {
 			req.Lanes = append(req.Lanes, LaneClaim{
 				LaneID: LaneID{EndpointID: e.id, Class: class}, Max: n,
-				Lease: r.lease, From: e.class[class].from, Rate: rate,
+				Lease: e.route.lease, From: e.class[class].from, Rate: rate,
 			})
 		}
 	}
-	return room
+	e.room, e.asked, e.route = 0, 0, nil
 }
 
 // onBeat is when to ask again for an endpoint whose rate allows the next attempt at until: up to a beat later, so that one claim takes

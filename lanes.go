@@ -348,16 +348,18 @@ func (l *lanes) settleClaim(id string, more bool) {
 }
 
 // limit tells how many deliveries may be claimed in all, at the beginning of a plan. When that is none, or too few to be worth
-// a claim, it is 0, and the feed is kicked when it is more. It adds to roomy the endpoints that have had no room, and have some now.
-func (l *lanes) limit(roomy []string) (int, []string) {
+// a claim, it is 0, and the feed is kicked when it is more; a few may be claimed all the same. It adds to roomy the endpoints that have
+// had no room, and have some now.
+func (l *lanes) limit(roomy []string) (n, few int, all []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.granted = 0
-	n := l.allowance()
+	n = l.allowance()
 	l.full = n == 0
 	roomy = append(roomy, l.roomy...)
 	l.roomy = l.roomy[:0]
-	return n, roomy
+	few = min((l.senders+7)/8, (prefetchBytes-l.bytes)/max(l.typical, 1))
+	return n, few, roomy
 }
 
 // allowance is as many as there are idle senders, and up to two more for each sender as far as their payloads have room in
