@@ -46,14 +46,14 @@ UNION ALL
 LIMIT ?`,
 
 	holds: `
-SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), s.endpoint_id, s.held, s.hold_until
+SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), s.endpoint_id, s.held, s.hold_until, s.not_before
 FROM (SELECT 1 AS one) one LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id IN {list}`,
 
-	lockStates: `SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id IN {list} ORDER BY endpoint_id FOR UPDATE SKIP LOCKED`,
+	lockStates: `SELECT endpoint_id, tat, tat_depth FROM {prefix}endpoint_state WHERE endpoint_id IN {list} ORDER BY endpoint_id FOR UPDATE SKIP LOCKED`,
 
 	addState: `INSERT IGNORE INTO {prefix}endpoint_state (endpoint_id, hold_reason) VALUES (?, '')`,
 
-	setTAT: `UPDATE {prefix}endpoint_state SET tat = ? WHERE endpoint_id = ?`,
+	setTAT: `UPDATE {prefix}endpoint_state SET tat = ?, tat_depth = ? WHERE endpoint_id = ?`,
 
 	// One lane; a claim joins as many as it has with UNION ALL. All that a lease tells: the rows are locked from here on.
 	pick: `
@@ -68,6 +68,11 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ?)`,
 	lockBefore: `SELECT id FROM {prefix}queue WHERE id IN {list} FOR UPDATE SKIP LOCKED`,
 
 	park: `UPDATE {prefix}queue SET class = 2, owner = NULL WHERE id IN {list}`,
+
+	parkBehind: `
+SELECT id FROM {prefix}queue FORCE INDEX (queue_order)
+WHERE (endpoint_id = ? AND order_key = ? AND seq > ? AND seq <= ? AND class <= 1 AND owner IS NULL)
+FOR UPDATE SKIP LOCKED`,
 
 	lease: `UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE id IN {list}`,
 
@@ -120,7 +125,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON DUPLICATE KEY UPDATE late = late`,
 
 	findParked: `
-SELECT id FROM {prefix}queue FORCE INDEX (queue_order)
+SELECT id, endpoint_id, attempts, due_at FROM {prefix}queue FORCE INDEX (queue_order)
 WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class = 2)`,
 
 	unpark: `UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END WHERE id IN {list} AND class = 2`,
@@ -130,12 +135,24 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class = 2)`,
 	seenAttempts: `SELECT delivery_id, token, late FROM {prefix}attempt WHERE delivery_id IN {list}`,
 
 	hold: `
-INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until) VALUES (?, TRUE, ?, ?, ?)
-ON DUPLICATE KEY UPDATE held = TRUE, hold_kind = VALUES(hold_kind), hold_reason = VALUES(hold_reason), hold_until = VALUES(hold_until)`,
+INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until, version)
+VALUES (?, TRUE, ?, ?, ?, (SELECT version FROM {prefix}endpoint_version WHERE one = 2))
+ON DUPLICATE KEY UPDATE held = TRUE, hold_kind = VALUES(hold_kind), hold_reason = VALUES(hold_reason), hold_until = VALUES(hold_until),
+	version = VALUES(version)`,
 
 	unhold: `
-UPDATE {prefix}endpoint_state SET held = FALSE, hold_kind = '', hold_reason = '', hold_until = NULL
+UPDATE {prefix}endpoint_state SET held = FALSE, hold_kind = '', hold_reason = '', hold_until = NULL,
+	version = (SELECT version FROM {prefix}endpoint_version WHERE one = 2)
 WHERE endpoint_id = ? AND held`,
+
+	readStates: `
+SELECT endpoint_id, version, held, hold_kind, hold_reason, hold_until FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
+
+	putState: `
+INSERT INTO {prefix}endpoint_state (endpoint_id, version, doc, not_before, held, hold_kind, hold_reason, hold_until)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE version = VALUES(version), doc = VALUES(doc), not_before = VALUES(not_before), held = VALUES(held),
+	hold_kind = VALUES(hold_kind), hold_reason = VALUES(hold_reason), hold_until = VALUES(hold_until)`,
 }
 
 // insertMySQL stores those of events whose ID is new, and names them in stored.

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"strconv"
 
 	"github.com/signalpost/webhook"
 )
@@ -76,19 +75,19 @@ SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT $3::int`,
 
 	// The switch lasts until the transaction ends.
 	holds: `
-SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, s.endpoint_id, s.held, s.hold_until
+SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, s.endpoint_id, s.held, s.hold_until, s.not_before
 FROM (SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)) switches
 LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id = ANY($1::text[])`,
 
 	avoidScans: `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)`,
 
 	lockStates: `
-SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id = ANY($1::text[])
+SELECT endpoint_id, tat, tat_depth FROM {prefix}endpoint_state WHERE endpoint_id = ANY($1::text[])
 ORDER BY endpoint_id FOR UPDATE SKIP LOCKED`,
 
 	addState: `INSERT INTO {prefix}endpoint_state (endpoint_id) VALUES ($1) ON CONFLICT DO NOTHING`,
 
-	setTAT: `UPDATE {prefix}endpoint_state SET tat = $1 WHERE endpoint_id = $2`,
+	setTAT: `UPDATE {prefix}endpoint_state SET tat = $1, tat_depth = $2 WHERE endpoint_id = $3`,
 
 	// fate: see the constants. An ordered row whose predecessor is unfinished is parked while that one is locked here, so
 	// that its completion comes after and sees the parked row; where it is locked already, the row is left for a later claim.
@@ -132,12 +131,12 @@ ORDER BY 1, 2`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id = ANY($1::text[])`,
 
-	// op: 0 ends, 1 to be tried again, 2 given back. block: the class of a dead letter that blocks its key, else 0.
+	// op: 0 ends, 1 to be tried again, 2 given back. kept: where the attempt goes, see the constants. block: the class of a dead letter that blocks its key, else 0.
 	complete: `
 WITH o AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::int[],
-		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[], $17::boolean[])
-	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response, folds)
+		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[], $17::int[])
+	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response, kept)
 ), gone AS (
 	DELETE FROM {prefix}queue q USING o
 	WHERE q.id = ANY(ARRAY(SELECT id FROM o WHERE op = 0))
@@ -158,16 +157,16 @@ WITH o AS MATERIALIZED (
 	SELECT * FROM gone UNION ALL SELECT * FROM kept
 ), ended AS (
 	UPDATE {prefix}delivery d SET state = o.state, reason = o.reason, attempts = hit.attempts, finished_at = $18::bigint,
-		token = CASE WHEN o.folds THEN o.token END, number = CASE WHEN o.folds THEN o.number END,
-		status = CASE WHEN o.folds THEN o.status END, started_at = CASE WHEN o.folds THEN o.started_at END,
-		duration = CASE WHEN o.folds THEN o.duration END, error = CASE WHEN o.folds THEN o.error END,
-		detail = CASE WHEN o.folds THEN o.detail END, response = CASE WHEN o.folds THEN o.response END
+		token = CASE WHEN o.kept = 1 THEN o.token END, number = CASE WHEN o.kept = 1 THEN o.number END,
+		status = CASE WHEN o.kept = 1 THEN o.status END, started_at = CASE WHEN o.kept = 1 THEN o.started_at END,
+		duration = CASE WHEN o.kept = 1 THEN o.duration END, error = CASE WHEN o.kept = 1 THEN o.error END,
+		detail = CASE WHEN o.kept = 1 THEN o.detail END, response = CASE WHEN o.kept = 1 THEN o.response END
 	FROM hit JOIN o ON o.id = hit.id
 	WHERE d.id = ANY(ARRAY(SELECT id FROM hit)) AND d.id = hit.id AND o.op = 0
 ), tried AS (
 	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
 	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM o
-	WHERE counted = 1 AND NOT folds AND id IN (SELECT id FROM hit)
+	WHERE kept = 2 AND id IN (SELECT id FROM hit)
 )
 SELECT id, endpoint_id, order_key, seq FROM hit`,
 
@@ -201,6 +200,20 @@ WHERE class = 2 AND id = ANY(ARRAY(
 	CROSS JOIN LATERAL (
 		SELECT s.id FROM {prefix}queue s WHERE s.endpoint_id = n.endpoint_id AND s.order_key = n.order_key AND s.seq = n.seq
 	) s
+))
+RETURNING endpoint_id, class, due_at`,
+
+	// A range of each key, of which what waits in a lane is parked. See [claimState.parkBehind].
+	parkBehind: `
+UPDATE {prefix}queue SET class = 2 WHERE id = ANY(ARRAY(
+	SELECT s.id FROM unnest($1::text[], $2::text[], $3::bigint[]) AS k(endpoint_id, order_key, seq)
+	CROSS JOIN LATERAL (
+		SELECT s.id FROM {prefix}queue s
+		WHERE s.endpoint_id = k.endpoint_id AND s.order_key = k.order_key AND s.seq > k.seq AND s.seq <= k.seq + $4::bigint
+			AND s.class <= 1 AND s.owner IS NULL
+		ORDER BY s.seq
+		FOR UPDATE SKIP LOCKED
+	) s
 ))`,
 
 	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id = ANY($1::text[])`,
@@ -218,13 +231,27 @@ FROM unnest($1::text[], $2::bigint[]) AS l(id, due_at)
 WHERE q.id = ANY($1::text[]) AND l.id = q.id`,
 
 	hold: `
-INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until) VALUES ($1, true, $2, $3, $4)
+INSERT INTO {prefix}endpoint_state (endpoint_id, held, hold_kind, hold_reason, hold_until, version)
+VALUES ($1, true, $2, $3, $4, (SELECT version FROM {prefix}endpoint_version WHERE one = 2))
 ON CONFLICT (endpoint_id) DO UPDATE SET held = true, hold_kind = excluded.hold_kind, hold_reason = excluded.hold_reason,
-	hold_until = excluded.hold_until`,
+	hold_until = excluded.hold_until, version = excluded.version`,
 
 	unhold: `
-UPDATE {prefix}endpoint_state SET held = false, hold_kind = '', hold_reason = '', hold_until = NULL
+UPDATE {prefix}endpoint_state SET held = false, hold_kind = '', hold_reason = '', hold_until = NULL,
+	version = (SELECT version FROM {prefix}endpoint_version WHERE one = 2)
 WHERE endpoint_id = $1 AND held`,
+
+	readStates: `
+SELECT endpoint_id, version, held, hold_kind, hold_reason, hold_until FROM {prefix}endpoint_state WHERE endpoint_id = ANY($1::text[])`,
+
+	putState: `
+INSERT INTO {prefix}endpoint_state (endpoint_id, version, doc, not_before, held, hold_kind, hold_reason, hold_until)
+SELECT id, $2::bigint, doc, not_before, held, kind, reason, until
+FROM unnest($1::text[], $3::bytea[], $4::bigint[], $5::boolean[], $6::text[], $7::text[], $8::bigint[])
+	AS n(id, doc, not_before, held, kind, reason, until)
+ORDER BY id COLLATE "C"
+ON CONFLICT (endpoint_id) DO UPDATE SET version = excluded.version, doc = excluded.doc, not_before = excluded.not_before,
+	held = excluded.held, hold_kind = excluded.hold_kind, hold_reason = excluded.hold_reason, hold_until = excluded.hold_until`,
 }
 
 // insertPostgres stores those of events whose ID is new, and names them in stored.
@@ -390,6 +417,6 @@ func (s *Store) completeOther(ctx context.Context, q querier, now int64, rows []
 		textArray(rows, func(r **outcomeRow) string { return (*r).failed }),
 		textArray(rows, func(r **outcomeRow) string { return (*r).detail }),
 		bytesArray(rows, func(r **outcomeRow) []byte { return (*r).attempt.Response }),
-		textArray(rows, func(r **outcomeRow) string { return strconv.FormatBool((*r).folds()) }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).kept() }),
 		now)
 }

@@ -36,6 +36,7 @@ type statements struct {
 	findBefore string
 	lockBefore string
 	park       string
+	parkBehind string // PostgreSQL: parks; else: picks what to park
 	lease      string
 	events     string
 
@@ -56,9 +57,11 @@ type statements struct {
 	seenDelivery string
 	extend       string
 
-	// hold
-	hold   string
-	unhold string
+	// states
+	hold       string
+	unhold     string
+	readStates string
+	putState   string // PostgreSQL: many; MySQL: many; SQLite: one
 }
 
 func statementsOf(d Dialect) statements {
@@ -76,8 +79,9 @@ func (st statements) filled(fill *strings.Replacer) statements {
 	for _, text := range []*string{
 		&st.now, &st.insertAll, &st.insertEventID, &st.insertEvent, &st.insertDelivery, &st.insertQueue, &st.bumpTail, &st.readTail,
 		&st.digests, &st.lanes, &st.avoidScans, &st.holds, &st.lockStates, &st.addState, &st.setTAT, &st.peek, &st.pick, &st.findBefore, &st.lockBefore,
-		&st.park, &st.lease, &st.events, &st.complete, &st.deliver, &st.own, &st.end, &st.endHeld, &st.block, &st.again, &st.finish,
+		&st.park, &st.parkBehind, &st.lease, &st.events, &st.complete, &st.deliver, &st.own, &st.end, &st.endHeld, &st.block, &st.again, &st.finish,
 		&st.addAttempt, &st.addLate, &st.findParked, &st.unpark, &st.seenAttempts, &st.seenDelivery, &st.extend, &st.hold, &st.unhold,
+		&st.readStates, &st.putState,
 	} {
 		*text = fill.Replace(*text)
 	}

@@ -14,6 +14,7 @@ import (
 type full interface {
 	webhook.Store
 	webhook.HoldStore
+	webhook.StateStore
 	webhook.EndpointStore
 	webhook.DedupeStore
 	webhook.QueryStore
