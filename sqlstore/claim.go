@@ -32,7 +32,7 @@ type claimState struct {
 	states  map[string]bool // endpoints that have a row of state
 	found   []pickedRow     // leased
 	seen    int             // examined
-	parked  int             // behind those that were examined
+	walked  int             // in ordering keys, beyond those examined
 }
 
 // laneState is what a claim knows about a lane it was asked for.
@@ -60,6 +60,7 @@ type pickedRow struct {
 	attempts                          int
 	reason                            string
 	leaseEnd                          int64
+	expiresAt                         sql.NullInt64
 }
 
 // Claim implements [webhook.Store]. Events are read in the claiming transaction, or before, so that a claim which fails has leased nothing.
@@ -86,7 +87,7 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 				return err
 			}
 			c.apply(rows)
-			if err := c.parkBehind(ctx, q, rows); err != nil {
+			if err := c.parkRuns(ctx, q, rows); err != nil {
 				return err
 			}
 		}
@@ -224,6 +225,7 @@ func (c *claimState) result(events map[string]webhook.Event) (*webhook.ClaimResu
 			Delivery: webhook.Delivery{
 				ID: r.id, EventID: r.eventID, EndpointID: r.endpointID, OrderingKey: r.orderKey, Sequence: r.seq, State: webhook.Delivering,
 				Reason: r.reason, Attempts: r.attempts, DueAt: fromMicros(r.leaseEnd), CreatedAt: fromMicros(r.createdAt),
+				ExpiresAt: fromOptMicros(r.expiresAt),
 			},
 			Event: event, Token: r.token, LeaseUntil: fromMicros(r.leaseEnd),
 		})

@@ -1,80 +1,131 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
+	"strings"
 
 	"github.com/signalpost/webhook"
 )
 
-// parkMost is how many rows a claim parks, beyond those it examines, behind rows that it has parked. It bounds how long a claim
-// takes; and a key in which many more wait keeps the rest of its endpoint for one claim in so many.
+// parkMost is how many rows a claim looks at beyond those it examines, on each side of rows that it has parked. It bounds how
+// long a claim takes, and how many claims a key in which very many wait keeps from the rest of its endpoint.
 const parkMost = 1000
 
-// parkBehind parks what waits behind the rows that a round has parked, so that no later claim has to look at each one by
-// itself. What proves that a row may be parked is that its predecessor cannot end before this transaction does. That holds for
-// all that comes after a row of its key that is parked and locked here, for nothing of a key ends before what precedes it.
-func (c *claimState) parkBehind(ctx context.Context, q querier, rows []pickedRow) error {
-	last := make(map[place]int64) // of each key that had a row parked: the last one's number
+// parkRuns parks what waits around the rows that a round has parked in lanes that have more, so that no later claim has to
+// look at each by itself: first what comes after them in their keys and, when there is little of that because due
+// times are in another order, what comes before.
+func (c *claimState) parkRuns(ctx context.Context, q querier, rows []pickedRow) error {
+	var after, before []keyRange
+	places := make(map[keyName]int)
 	for i := range rows {
-		if r := &rows[i]; r.fate == fatePark {
-			key := place{endpointID: r.endpointID, orderKey: r.orderKey}
-			last[key] = max(last[key], r.seq)
+		r := &rows[i]
+		if r.fate != fatePark || c.lanes[r.lane].done {
+			continue
 		}
+		key := keyName{r.endpointID, r.orderKey}
+		n, known := places[key]
+		if !known {
+			n, places[key] = len(after), len(after)
+			after = append(after, keyRange{key, r.seq, r.seq})
+			before = append(before, keyRange{key, r.seq, r.seq})
+		}
+		after[n].low = max(after[n].low, r.seq)
+		before[n].high = min(before[n].high, r.seq)
 	}
-	left := parkMost - c.parked
-	if len(last) == 0 || left < len(last) {
+	if len(after) == 0 || c.walked >= parkMost {
 		return nil
 	}
-	keys := make([]place, 0, len(last))
-	for key, seq := range last {
-		keys = append(keys, place{key.endpointID, key.orderKey, seq})
+	each := int64((parkMost - c.walked) / len(after))
+	for i := range after {
+		after[i].high = after[i].low + each
+		before[i].low = before[i].high - each
 	}
-	parked, err := c.store.parkRuns(ctx, q, keys, int64(left/len(last)))
-	c.parked += parked
+	walked, parked, err := c.store.parkRanges(ctx, q, after)
+	if err == nil && parked < parkMost/2 {
+		var more int
+		more, _, err = c.store.parkRanges(ctx, q, before)
+		walked = max(walked, more)
+	}
+	c.walked += max(walked, len(after))
 	return err
 }
 
-// parkRuns parks the rows behind each place, as far as the sequence numbers reach: in a key whose due times are
-// in another order they may be parked already, and must not be walked again and again.
-func (s *Store) parkRuns(ctx context.Context, q querier, keys []place, most int64) (parked int, err error) {
-	if s.dialect == PostgreSQL {
-		res, err := q.ExecContext(ctx, s.sql.parkBehind,
-			textArray(keys, func(p *place) string { return p.endpointID }),
-			textArray(keys, func(p *place) string { return p.orderKey }),
-			intArray(keys, func(p *place) int64 { return p.seq }), most)
-		if err != nil {
-			return 0, err
-		}
-		n, err := res.RowsAffected()
-		return int(n), err
+// keyName is an ordering key of an endpoint.
+type keyName struct{ endpointID, orderKey string }
+
+// keyRange is a part of an ordering key, its ends included.
+type keyRange struct {
+	keyName
+	low, high int64
+}
+
+// parkRanges parks, in each range, what waits in a lane behind the first row that can be locked, and tells how many rows it walked
+// and parked. What proves that a row may be
+// parked is that its predecessor cannot end before this transaction does. Nothing of a key ends before what precedes it, so the
+// one lock proves that for all that comes after.
+func (s *Store) parkRanges(ctx context.Context, q querier, keys []keyRange) (walked, parked int, err error) {
+	type row struct {
+		keyName
+		id         string
+		seq, class int64
+		owned      bool
 	}
-	var ids []string
+	var found []row
+	read := func(rows *sql.Rows) error {
+		var r row
+		err := rows.Scan(&r.id, &r.endpointID, &r.orderKey, &r.seq, &r.class, &r.owned)
+		found = append(found, r)
+		return err
+	}
 	for part := range slices.Chunk(keys, maxRows/5) {
-		var args []any
-		for _, p := range part {
-			args = append(args, p.endpointID, p.orderKey, p.seq, p.seq+most)
+		var rows *sql.Rows
+		if s.dialect == PostgreSQL {
+			rows, err = q.QueryContext(ctx, s.sql.keyRanges,
+				textArray(part, func(k *keyRange) string { return k.endpointID }),
+				textArray(part, func(k *keyRange) string { return k.orderKey }),
+				intArray(part, func(k *keyRange) int64 { return k.low }),
+				intArray(part, func(k *keyRange) int64 { return k.high }))
+		} else {
+			var args []any
+			for _, k := range part {
+				args = append(args, k.endpointID, k.orderKey, k.low, k.high)
+			}
+			rows, err = q.QueryContext(ctx, withAny(s.sql.keyRanges, len(part)), args...)
 		}
-		rows, err := q.QueryContext(ctx, withAny(s.sql.parkBehind, len(part)), args...)
 		if err == nil {
-			err = eachRow(rows, func(rows *sql.Rows) error {
-				var id string
-				err := rows.Scan(&id)
-				ids = append(ids, id)
-				return err
-			})
+			err = eachRow(rows, read)
 		}
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
+	slices.SortFunc(found, func(a, b row) int {
+		return cmp.Or(strings.Compare(a.endpointID, b.endpointID), strings.Compare(a.orderKey, b.orderKey), cmp.Compare(a.seq, b.seq))
+	})
+	var ids []string
+	for i, r := range found {
+		if i > 0 && found[i-1].keyName == r.keyName && r.class <= int64(webhook.Retry) && !r.owned {
+			ids = append(ids, r.id)
+		}
+	}
+	return len(found), len(ids), s.park(ctx, q, ids)
+}
+
+// park takes rows that are locked out of their lanes.
+func (s *Store) park(ctx context.Context, q querier, ids []string) error {
 	for part := range slices.Chunk(ids, maxRows) {
-		if _, err := q.ExecContext(ctx, withList(s.sql.park, len(part)), anys(part)...); err != nil {
-			return 0, err
+		text, args := s.sql.park, []any{textArray(part, self)}
+		if s.dialect != PostgreSQL {
+			text, args = withList(text, len(part)), anys(part)
+		}
+		if _, err := q.ExecContext(ctx, text, args...); err != nil {
+			return err
 		}
 	}
-	return len(ids), nil
+	return nil
 }
 
 // unpark gives rows their lane back, and tells which lane that is and when they are due. It reads without locks and with eyes of
