@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -35,15 +34,14 @@ type route struct {
 	endpoint Endpoint
 	err      error // why it cannot be sent to by this process, such as an unknown profile
 
-	profile   *Profile
-	schedule  Schedule
-	success   SuccessRule
-	target    *target
-	inFlight  int
-	lease     time.Duration
-	rate      Rate              // the endpoint's own; what counts is effectiveRate
-	health    HealthPolicy      // with its defaults
-	transport http.RoundTripper // nil: the dispatcher's
+	profile  *Profile
+	schedule Schedule
+	success  SuccessRule
+	target   *target
+	inFlight int
+	lease    time.Duration
+	rate     Rate         // the endpoint's own; what counts is effectiveRate
+	health   HealthPolicy // with its defaults
 
 	status *endpointStatus
 	tenant *tenant
