@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -47,6 +48,17 @@ func newTarget(op, rawURL string, t target) (*target, error) {
 	}
 	t.url, t.blocked = u, checkHost(u)
 	return &t, nil
+}
+
+// setSequence sets the header for a delivery's place in its ordering key, or removes what an event or a hook has there.
+func (t *target) setSequence(header http.Header, sequence int64) {
+	switch {
+	case t.sequenceHeader == "":
+	case sequence > 0:
+		header[t.sequenceHeader] = []string{strconv.FormatInt(sequence, 10)}
+	default:
+		delete(header, t.sequenceHeader)
+	}
 }
 
 // attemptResult is how an attempt ended.
@@ -91,7 +103,8 @@ func (c *httpClient) attemptIn(ctx context.Context, t *target, ev *Event, sequen
 		}
 		dropReserved(header)
 	}
-	t.complete(header, sequence)
+	t.complete(header)
+	t.setSequence(header, sequence)
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, errAttemptTimeout)
 	defer cancel()
 

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/signalpost/webhook/internal/h1"
@@ -92,14 +91,11 @@ func (c *httpClient) requestHeader(t *target, ev *Event) http.Header {
 }
 
 // complete sets what the endpoint adds to each request, over what is there, and drops what only its scheme may set.
-func (t *target) complete(h http.Header, sequence int64) {
+func (t *target) complete(h http.Header) {
 	for _, name := range t.signed {
 		delete(h, name)
 	}
 	maps.Copy(h, t.header)
-	if t.sequenceHeader != "" && sequence > 0 {
-		h[t.sequenceHeader] = []string{strconv.FormatInt(sequence, 10)}
-	}
 }
 
 // endpointHeader is what an endpoint adds to each request, in canonical form; nil for nothing. signed are the headers of its
