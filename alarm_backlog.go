@@ -93,31 +93,37 @@ func (b *backlogs) page(ctx context.Context, req *BacklogRequest) (*BacklogResul
 	return res, err
 }
 
-// lanesPage makes an answer of what Lanes tells. An endpoint whose two lanes stand on two pages is in both.
+// lanesPage makes an answer of what Lanes tells.
 func (b *backlogs) lanesPage(ctx context.Context, req *BacklogRequest) (*BacklogResult, error) {
-	lanes, err := b.d.store.Lanes(ctx, &LanesRequest{After: LaneID{req.After, Retry}, Limit: countPage})
-	if err == nil && lanes == nil {
-		err = errMalformedAnswer
-	}
-	if err != nil {
-		return nil, err
-	}
 	res := &BacklogResult{}
-	if lanes.Next != (LaneID{}) {
-		res.Next = lanes.Next.EndpointID
-	}
-	for _, l := range lanes.Lanes {
-		if l.Earliest.After(req.Now) {
-			continue
+	for after, more := (LaneID{req.After, Retry}), true; more; {
+		lanes, err := b.d.store.Lanes(ctx, &LanesRequest{After: after, Limit: countPage})
+		if err == nil && lanes == nil {
+			err = errMalformedAnswer
 		}
-		if n := len(res.Endpoints); n > 0 && res.Endpoints[n-1].EndpointID == l.EndpointID {
-			e := &res.Endpoints[n-1]
-			if l.Earliest.Before(e.OldestDue) {
-				e.OldestDue = l.Earliest
-			}
-			continue
+		if err != nil {
+			return nil, err
 		}
-		res.Endpoints = append(res.Endpoints, EndpointBacklog{EndpointID: l.EndpointID, OldestDue: l.Earliest})
+		for _, l := range lanes.Lanes {
+			res.addLane(l, req.Now)
+		}
+		after = lanes.Next
+		more = after.EndpointID != "" && after.Class == Fresh // the endpoint's other lane is on the next page
+		res.Next = after.EndpointID
 	}
 	return res, nil
+}
+
+// addLane counts in what is due in a lane.
+func (res *BacklogResult) addLane(l Lane, now time.Time) {
+	if l.Earliest.After(now) {
+		return
+	}
+	if n := len(res.Endpoints); n > 0 && res.Endpoints[n-1].EndpointID == l.EndpointID {
+		if e := &res.Endpoints[n-1]; l.Earliest.Before(e.OldestDue) {
+			e.OldestDue = l.Earliest
+		}
+		return
+	}
+	res.Endpoints = append(res.Endpoints, EndpointBacklog{EndpointID: l.EndpointID, OldestDue: l.Earliest})
 }
