@@ -46,6 +46,17 @@ func newTarget(op, rawURL string, t target) (*target, error) {
 	return &t, nil
 }
 
+// setSequence sets the header for a delivery's place in its ordering key, or removes what an event or a hook has there.
+func (t *target) setSequence(header http.Header, sequence int64) {
+	switch {
+	case t.sequenceHeader == "":
+	case sequence > 0:
+		header[t.sequenceHeader] = []string{strconv.FormatInt(sequence, 10)}
+	default:
+		delete(header, t.sequenceHeader)
+	}
+}
+
 // attemptResult is how an attempt ended.
 type attemptResult struct {
 	StartedAt  time.Time // local clock, with monotonic reading
@@ -86,9 +97,7 @@ func (c *httpClient) attemptIn(ctx context.Context, t *target, ev *Event, sequen
 		}
 		dropReserved(header)
 	}
-	if t.sequenceHeader != "" && sequence > 0 {
-		header[t.sequenceHeader] = []string{strconv.FormatInt(sequence, 10)}
-	}
+	t.setSequence(header, sequence)
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, errAttemptTimeout)
 	defer cancel()
 

@@ -50,6 +50,7 @@ type ownRow struct {
 	attempts             int64 // this one included
 	class                int64
 	oldReason            string
+	over                 bool // [Store.End] has ended it: the record is final, and the row goes whatever the outcome says
 }
 
 // Complete implements [webhook.Store].
@@ -64,7 +65,7 @@ func (s *Store) Complete(ctx context.Context, req *webhook.CompleteRequest) (*we
 	}
 	err = s.write(ctx, func(ctx context.Context, q querier) error {
 		for i := range rows {
-			rows[i].hit, rows[i].gone = false, false
+			rows[i].hit, rows[i].gone, rows[i].over = false, false, false
 		}
 		apply := s.completeRows
 		if s.dialect == PostgreSQL {
@@ -125,13 +126,18 @@ func outcomeRows(req *webhook.CompleteRequest) ([]outcomeRow, error) {
 }
 
 // blocks says whether the row stays in the queue to block its key.
-func (r *outcomeRow) blocks() bool { return r.op == opEnd && r.block != 0 && r.orderKey != "" }
+func (r *outcomeRow) blocks() bool {
+	return r.op == opEnd && r.block != 0 && r.orderKey != "" && !r.over
+}
 
 // ends says whether the row leaves the queue, whatever else it holds.
 func (r *outcomeRow) ends() bool { return r.op == opEnd && r.block == 0 }
 
 // folds says whether the attempt goes into the delivery's row. Most do, which saves a row of the attempt table and its index entry.
-func (r *outcomeRow) folds() bool {
+func (r *outcomeRow) folds() bool { return r.foldable() && !r.over }
+
+// foldable is folds before it is known whether the record is final already.
+func (r *outcomeRow) foldable() bool {
 	return r.op == opEnd && r.counted == 1 && r.attempt.NextAt.IsZero() && len(r.failed)+len(r.detail)+len(r.attempt.Response) <= maxEndText
 }
 
@@ -162,7 +168,7 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 			switch {
 			case r.plain():
 				delivered = append(delivered, r)
-			case r.op == opEnd:
+			case r.op == opEnd && !r.over:
 				ended = append(ended, r)
 			}
 			if r.counted == 1 && !r.folds() {
@@ -170,7 +176,7 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 			}
 		}
 	}
-	if err := s.moveRows(ctx, q, rows); err != nil {
+	if err := s.moveRows(ctx, q, now, rows); err != nil {
 		return err
 	}
 	err := insertEach(ctx, s, q, s.sql.deliver, delivered, func(r **outcomeRow) []any {
@@ -198,7 +204,7 @@ func (r *outcomeRow) finishArgs(now int64) []any {
 }
 
 // moveRows does to the queue what the outcomes say.
-func (s *Store) moveRows(ctx context.Context, q querier, rows []outcomeRow) error {
+func (s *Store) moveRows(ctx context.Context, q querier, now int64, rows []outcomeRow) error {
 	var gone []string
 	var again []*outcomeRow
 	blocked := make(map[int64][]string) // by class
@@ -207,7 +213,7 @@ func (s *Store) moveRows(ctx context.Context, q querier, rows []outcomeRow) erro
 		case !r.hit, r.gone:
 		case r.blocks():
 			blocked[r.block] = append(blocked[r.block], r.id)
-		case r.op == opEnd:
+		case r.op == opEnd || r.over:
 			gone = append(gone, r.id)
 		default:
 			again = append(again, r)
@@ -220,7 +226,7 @@ func (s *Store) moveRows(ctx context.Context, q querier, rows []outcomeRow) erro
 	}
 	for class, ids := range blocked {
 		for part := range slices.Chunk(ids, maxRows) {
-			if _, err := q.ExecContext(ctx, withList(s.sql.block, len(part)), append([]any{class}, anys(part)...)...); err != nil {
+			if _, err := q.ExecContext(ctx, withList(s.sql.block, len(part)), append([]any{class, now}, anys(part)...)...); err != nil {
 				return err
 			}
 		}
@@ -263,11 +269,12 @@ func (s *Store) lockOwn(ctx context.Context, q querier, rows []outcomeRow) error
 		var token int64
 		var own ownRow
 		var orderKey, reason sql.NullString
-		if err := rows.Scan(&id, &token, &own.endpointID, &orderKey, &own.seq, &own.attempts, &own.class, &reason); err != nil {
+		var expires sql.NullInt64
+		if err := rows.Scan(&id, &token, &own.endpointID, &orderKey, &own.seq, &own.attempts, &own.class, &reason, &expires); err != nil {
 			return err
 		}
 		if r := byID[id]; r != nil && r.token == token {
-			own.orderKey, own.oldReason = orderKey.String, reason.String
+			own.orderKey, own.oldReason, own.over = orderKey.String, reason.String, isOver(expires)
 			own.attempts += r.counted
 			r.hit, r.ownRow = true, own
 		}
@@ -279,7 +286,7 @@ func (s *Store) lockOwn(ctx context.Context, q querier, rows []outcomeRow) error
 func (s *Store) unparkAfter(ctx context.Context, q querier, rows []outcomeRow) error {
 	var next []place
 	for i := range rows {
-		if r := &rows[i]; r.hit && r.op == opEnd && r.orderKey != "" && !r.blocks() {
+		if r := &rows[i]; r.hit && (r.op == opEnd || r.over) && r.orderKey != "" && !r.blocks() {
 			next = append(next, place{r.endpointID, r.orderKey, r.seq + 1})
 		}
 	}
@@ -364,6 +371,18 @@ func (s *Store) completeMissed(ctx context.Context, q querier, rows []outcomeRow
 				continue
 			}
 			if _, err := q.ExecContext(ctx, s.sql.addLate, r.attemptArgs(true)...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// unfold records attempts that were to go into their delivery's row where that is final already: PostgreSQL.
+func (s *Store) unfold(ctx context.Context, q querier, rows []outcomeRow) error {
+	for i := range rows {
+		if r := &rows[i]; r.hit && r.over && r.foldable() {
+			if _, err := q.ExecContext(ctx, s.sql.addLate, r.attemptArgs(false)...); err != nil {
 				return err
 			}
 		}

@@ -47,8 +47,8 @@ CREATE INDEX {name}delivery_event ON {prefix}delivery (event_id);
 CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
 
 -- What is still to do; one narrow row for each unfinished delivery, deleted at its end.
--- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key.
--- due_at: when it may be claimed; with an owner, when the lease ends.
+-- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key, 5 parked and ended.
+-- due_at: when it may be claimed; with an owner, when the lease ends; of a dead letter, since when it blocks.
 -- expires_at: NULL never; 0 ended already, and here only to keep its place in its key.
 CREATE TABLE {prefix}queue (
 	id          text COLLATE "C" PRIMARY KEY,
