@@ -224,7 +224,7 @@ func testCancel(t *testing.T, tc cancelCase) {
 		t.Errorf("%d requests, want %d and the next one's", got, tc.sent)
 	}
 	if tc.state == webhook.Delivering {
-		as, err := r.store.ListAttempts(t.Context(), id)
+		as, err := r.store.ListAttempts(t.Context(), d.ID)
 		if err != nil || len(as) != 1 || !as[0].Late || stale.Load() != 1 {
 			t.Errorf("attempts %+v, %v, want a late one; %d stale leases, want 1", as, err, stale.Load())
 		}
@@ -363,8 +363,10 @@ func TestStoreWithoutLife(t *testing.T) {
 		}
 		var alarms []webhook.AlarmInfo
 		r := &running{store: store, on: plainStore{store}, rc: answering(503)}
-		ep.Rate = webhook.Rate{Events: 1, Per: time.Hour}
-		r.start(t, webhook.DispatcherOptions{Endpoints: []webhook.Endpoint{ep},
+		limited := endpoint(t, "limited", "limited")
+		limited.Rate = webhook.Rate{Events: 1, Per: time.Hour}
+		ep.Types = []string{"x"}
+		r.start(t, webhook.DispatcherOptions{Endpoints: []webhook.Endpoint{ep, limited},
 			Tenants: func(tenant string) webhook.TenantPolicy {
 				return webhook.TenantPolicy{MaxBacklog: len(tenant)}
 			},
@@ -380,14 +382,15 @@ func TestStoreWithoutLife(t *testing.T) {
 			t.Errorf("Send of a tenant with a bound: %v", err)
 		}
 		id := r.send(t, webhook.Event{Type: "x", TTL: time.Minute})
-		r.send(t, webhook.Event{Type: "x"})
+		r.send(t, webhook.Event{Type: "limited"})
+		r.send(t, webhook.Event{Type: "limited"})
 		time.Sleep(30 * time.Minute)
 		if d := r.get(t, id); d.State != webhook.Expired || d.Reason != "its time ran out after 1 attempt: answered 503" {
 			t.Errorf("with a TTL: %+v", d)
 		}
 		r.stop()
-		if len(alarms) != 2 || alarms[0].EndpointID != "acme" || alarms[1].EndpointID != "" || alarms[0].Kind != webhook.AlarmOldestDue {
-			t.Errorf("alarms %+v, want those of acme and of all", alarms)
+		if len(alarms) != 2 || alarms[0].EndpointID != "limited" || alarms[1].EndpointID != "" || alarms[0].Kind != webhook.AlarmOldestDue {
+			t.Errorf("alarms %+v, want those of one and of all", alarms)
 		}
 	})
 }
@@ -469,7 +472,7 @@ func testExpiry(t *testing.T, tc expiryCase) {
 	if got := len(r.rc.requests()) - before; got != tc.tries {
 		t.Errorf("%d attempts, want %d", got, tc.tries)
 	}
-	as, err := r.store.ListAttempts(t.Context(), id)
+	as, err := r.store.ListAttempts(t.Context(), d.ID)
 	if err != nil || len(as) != tc.tries || tc.tries > 0 && !as[tc.tries-1].NextAt.IsZero() {
 		t.Errorf("attempts %+v, %v: the last must have no next", as, err)
 	}
