@@ -115,7 +115,15 @@ func TestScheduledSendWithASkewedClock(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := memstore.New()
 				r := &running{store: store, rc: &receiver{}, on: &faulty{
-					Store: store, now: func(context.Context) (time.Time, error) { return time.Now().Add(skew), nil },
+					Store: store,
+					now:   func(context.Context) (time.Time, error) { return time.Now().Add(skew), nil },
+					claim: func(ctx context.Context, req *webhook.ClaimRequest) (*webhook.ClaimResult, error) {
+						res, err := store.Claim(ctx, req)
+						if err == nil {
+							res.Now = res.Now.Add(skew)
+						}
+						return res, err
+					},
 				}}
 				r.start(t, webhook.DispatcherOptions{}, endpoint(t, "acme"))
 				began := time.Now()
@@ -385,7 +393,7 @@ func TestStoreWithoutLife(t *testing.T) {
 		r.send(t, webhook.Event{Type: "limited"})
 		r.send(t, webhook.Event{Type: "limited"})
 		time.Sleep(30 * time.Minute)
-		if d := r.get(t, id); d.State != webhook.Expired || d.Reason != "its time ran out after 1 attempt: answered 503" {
+		if d := r.get(t, id); d.State != webhook.Expired || d.Reason != "its time ran out after 2 attempts: answered 503" {
 			t.Errorf("with a TTL: %+v", d)
 		}
 		r.stop()
