@@ -15,6 +15,7 @@ type full interface {
 	webhook.Store
 	webhook.HoldStore
 	webhook.StateStore
+	webhook.LifeStore
 	webhook.EndpointStore
 	webhook.DedupeStore
 	webhook.QueryStore

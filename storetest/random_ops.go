@@ -51,6 +51,9 @@ func (w *walk) delivery(id, key string) webhook.NewDelivery {
 	case w.chance(5) && key == "":
 		d.Lease = time.Duration(1+w.r.IntN(30)) * time.Second
 	}
+	if w.chance(4) {
+		d.ExpiresAt = w.m.now.Add(time.Duration(w.r.IntN(60)-5) * time.Second)
+	}
 	return d
 }
 
@@ -74,6 +77,9 @@ func describeEvents(events []webhook.NewEvent) (s string) {
 			}
 			if d.Lease > 0 {
 				s += fmt.Sprintf(" leased %v", d.Lease)
+			}
+			if !d.ExpiresAt.IsZero() {
+				s += fmt.Sprintf(" expires %v", d.ExpiresAt.Sub(at(0)))
 			}
 		}
 		s += "; "
@@ -350,7 +356,7 @@ func (w *walk) drain() {
 		}
 	}
 	for _, r := range w.m.order {
-		if waits, _ := w.m.blocked(r); !r.d.State.Final() && !waits {
+		if waits, _ := w.m.blocked(r); r.waits() && !waits {
 			w.failf("%s cannot be claimed any more: %s", r.d.ID, w.m.describe(r.d.ID))
 		}
 	}
@@ -362,6 +368,6 @@ func (w *walk) drain() {
 func (w *walk) anyClaimable() bool {
 	return slices.ContainsFunc(w.m.order, func(r *mrow) bool {
 		waits, _ := w.m.blocked(r)
-		return !r.d.State.Final() && !waits && !r.d.DueAt.After(w.m.now)
+		return r.waits() && !waits && !r.due().After(w.m.now)
 	})
 }
