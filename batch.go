@@ -158,7 +158,7 @@ func (b *batcher) reserve(call *sendCall) {
 		if _, blocked := rt.blocked(call.now); blocked || del.OrderingKey != "" || rt.effectiveRate().Events > 0 || rt.err != nil {
 			continue
 		}
-		if b.d.lanes.reserve(del.EndpointID, rt.inFlight) {
+		if b.d.lanes.reserve(del.EndpointID, rt) {
 			call.leased[i] = true
 			del.Lease = rt.lease
 		}
