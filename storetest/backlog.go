@@ -86,10 +86,10 @@ func backlogEmpty(e *env) {
 
 func backlogAges(e *env) {
 	e.put(at(0), event("e1", toAt("a", "d1", at(2*time.Second)), toAt("a", "d2", at(time.Second)), toAt("b", "d3", at(time.Hour))))
-	e.sameTime("OldestDue before anything is", e.oneBacklog("a", at(time.Second-time.Microsecond), 0).OldestDue, time.Time{})
+	e.sameTime("OldestDue before anything is", e.oneBacklog("a", at(time.Second-time.Microsecond), 9).OldestDue, time.Time{})
 	e.sameTime("OldestDue", e.oneBacklog("a", at(time.Second), 0).OldestDue, at(time.Second))
 	e.sameTime("OldestDue later", e.oneBacklog("a", at(time.Minute), 0).OldestDue, at(time.Second))
-	e.sameTime("OldestDue of what is scheduled", e.oneBacklog("b", at(time.Minute), 0).OldestDue, time.Time{})
+	e.sameTime("OldestDue of what is scheduled", e.oneBacklog("b", at(time.Minute), 9).OldestDue, time.Time{})
 	for _, c := range e.all(at(time.Minute), []string{"d1", "d2"}, fresh("a")) {
 		e.apply(at(time.Minute), ended(c, at(time.Minute), webhook.RetryScheduled))
 	}
@@ -100,7 +100,7 @@ func backlogAges(e *env) {
 func backlogLeased(e *env) {
 	e.put(at(0), plain("a", "d1"))
 	e.one("d1", at(0), fresh("a"))
-	e.sameTime("OldestDue under a lease", e.oneBacklog("a", at(time.Minute-time.Microsecond), 0).OldestDue, time.Time{})
+	e.sameTime("OldestDue under a lease", e.oneBacklog("a", at(time.Minute-time.Microsecond), 9).OldestDue, time.Time{})
 	e.same("Waiting under a lease", e.oneBacklog("a", at(0), 9).Waiting, 1)
 	e.sameTime("OldestDue after it", e.oneBacklog("a", at(time.Hour), 0).OldestDue, at(time.Minute))
 }

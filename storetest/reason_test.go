@@ -129,10 +129,8 @@ func unproven() map[string][]string {
 		"it takes a lock of the database's own": {"Claim skips what another transaction has locked rather than wait for it"},
 		"it cannot be seen from outside":        {"whom leased rows belong to"},
 		"no case proves them yet": {
-			"zero: never; else after the Unix epoch", "From then on it is not to be sent; see LifeStore.End",
 			"It may differ from claim to claim: what was taken under another rate counts as an empty bucket at most",
 			"With an Attempt, that one is recorded but not counted: the failure was ours, not the receiver's",
-			"An outcome of a delivery that LifeStore.End has ended already removes it from its key and leaves its record as it is",
 			"Woken are lanes in which an end let the next of its ordering key go, with that one's due time as Earliest",
 			"A hint: it may be left out, and may name a lane twice",
 		},
