@@ -161,7 +161,7 @@ func (b *batcher) reserve(s *sending, now time.Time) {
 		if del.DueAt.After(now) {
 			continue
 		}
-		if b.d.lanes.reserve(del.EndpointID, rt.inFlight) {
+		if b.d.lanes.reserve(del.EndpointID, rt) {
 			s.leased[i] = true
 			del.Lease = rt.lease
 		}

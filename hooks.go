@@ -46,7 +46,7 @@ type AttemptStartInfo struct {
 	Event    Event
 	Delivery Delivery
 	Number   int         // 1 is the first try
-	Header   http.Header // of the request before it is signed; may be added to, as for trace propagation
+	Header   http.Header // before what the endpoint adds and the signature; may be added to, as for trace propagation
 }
 
 // AttemptDoneInfo is what [Trace.AttemptDone] gets.
