@@ -55,7 +55,7 @@ func redactURLs(text string) string {
 		if n < 0 {
 			n = len(text)
 		}
-		b.WriteString(redactWord(text[:n]))
+		b.WriteString(redactURL(text[:n]))
 		if n < len(text) {
 			b.WriteByte(text[n])
 			n++
@@ -65,8 +65,8 @@ func redactURLs(text string) string {
 	return b.String()
 }
 
-// redactWord does so for one word.
-func redactWord(word string) string {
+// redactURL does so for one word.
+func redactURL(word string) string {
 	if _, rest, ok := strings.Cut(word, "://"); ok {
 		head := word[:len(word)-len(rest)]
 		authority := rest
