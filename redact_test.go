@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
@@ -168,7 +169,7 @@ func TestNothingShowsASecret(t *testing.T) {
 			case 0:
 				return 0, nil, fmt.Errorf("Post %q: %w", r.URL, net.ErrClosed)
 			case 1:
-				return 200, nil, nil
+				return 200, http.Header{"X-Echo": r.Header["Authorization"]}, nil
 			case 2:
 				return 0, nil, &url.Error{Op: "Post", URL: r.URL.String(), Err: errors.New("EOF")}
 			case 3:
@@ -230,3 +231,21 @@ func TestNothingShowsASecret(t *testing.T) {
 type writer func(p []byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
+
+// A receiver that answers with what it got puts no credential on record.
+func TestEchoedCredentialsAreNotRecorded(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		fmt.Fprintf(w, "%v %s %s", r.Header, user, password)
+	}))
+	defer srv.Close()
+	ep, canaries := canaryEndpoint(t, "acme")
+	ep.URL, ep.AllowPrivate, ep.TLS, ep.Proxy = srv.URL, true, webhook.ClientTLS{}, ""
+	d := netDispatcher(t, webhook.DispatcherOptions{})
+	put(t, d, ep)
+	res := sendTest(t, d, "acme")
+	wantNoCanary(t, "the answer", string(res.Response), canaries)
+	if !res.Delivered || !strings.Contains(string(res.Response), "X-Key:[[redacted]]") {
+		t.Errorf("%+v: %s", res, res.Response)
+	}
+}
