@@ -116,6 +116,9 @@ func (d *Dispatcher) checkEndpoint(ep *Endpoint) error {
 	if err := checkLimits(ep, bad); err != nil {
 		return err
 	}
+	if reason := d.backlogs.check(ep.MaxBacklog); reason != "" {
+		return bad("MaxBacklog", reason)
+	}
 	return d.checkSending(ep, profile, bad)
 }
 

@@ -139,6 +139,9 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 	d.tenants, d.transports, d.health, d.verify = newTenants(d), newTransports(d), newHealth(d), newVerification(d)
 	d.life, d.backlogs, d.alarms = newLife(d), newBacklogs(d), newAlarms(d)
 	d.unknown.tenant = d.tenants.get("")
+	if reason := d.backlogs.check(d.opts.Alarms.Backlog); reason != "" {
+		return nil, &FieldError{Op: "dispatcher", Field: "Alarms", Reason: "Backlog " + reason}
+	}
 	if d.routes, err = newRoutes(d, store); err != nil {
 		return nil, err
 	}

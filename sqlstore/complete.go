@@ -34,7 +34,8 @@ type outcomeRow struct {
 	reason         string
 	token, dueAt   int64
 	op, block      int64
-	counted        int64 // 1 with an attempt
+	tried          bool  // with an attempt
+	counted        int64 // 1 with an attempt that counts
 	attempt        webhook.Attempt
 	detail, failed string // of the attempt
 
@@ -74,7 +75,7 @@ func (s *Store) Complete(ctx context.Context, req *webhook.CompleteRequest) (*we
 		if err := apply(ctx, q, micros(req.Now), rows); err != nil {
 			return err
 		}
-		if err := s.unparkAfter(ctx, q, rows); err != nil {
+		if err := s.unparkAfter(ctx, q, rows, res); err != nil {
 			return err
 		}
 		return s.completeMissed(ctx, q, rows, res.Outcomes)
@@ -114,7 +115,9 @@ func outcomeRows(req *webhook.CompleteRequest) ([]outcomeRow, error) {
 			r.dueAt = micros(o.DueAt)
 		}
 		if o.Attempt != nil {
-			r.counted, r.attempt = 1, *o.Attempt
+			if r.tried, r.attempt = true, *o.Attempt; r.op != opBack {
+				r.counted = 1
+			}
 			r.detail, r.failed = words(o.Attempt.Detail, maxDetail), words(o.Attempt.Error, maxKind)
 		}
 		if checkText("complete", "Outcome.DeliveryID", r.id, true) != nil {
@@ -138,7 +141,24 @@ func (r *outcomeRow) folds() bool { return r.foldable() && !r.over }
 
 // foldable is folds before it is known whether the record is final already.
 func (r *outcomeRow) foldable() bool {
-	return r.op == opEnd && r.counted == 1 && r.attempt.NextAt.IsZero() && len(r.failed)+len(r.detail)+len(r.attempt.Response) <= maxEndText
+	return r.op == opEnd && r.tried && r.attempt.NextAt.IsZero() && len(r.failed)+len(r.detail)+len(r.attempt.Response) <= maxEndText
+}
+
+// Where an attempt goes.
+const (
+	keptNowhere = 0 // there is none
+	keptFolded  = 1 // into the delivery's row
+	keptApart   = 2 // into the attempt table
+)
+
+func (r *outcomeRow) kept() int64 {
+	switch {
+	case !r.tried:
+		return keptNowhere
+	case r.folds():
+		return keptFolded
+	}
+	return keptApart
 }
 
 // plain says whether the outcome is the usual one, which has a shorter statement: delivered, by an attempt that folds and says nothing.
@@ -171,7 +191,7 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 			case r.op == opEnd && !r.over:
 				ended = append(ended, r)
 			}
-			if r.counted == 1 && !r.folds() {
+			if r.tried && !r.folds() {
 				tried = append(tried, r)
 			}
 		}
@@ -282,60 +302,16 @@ func (s *Store) lockOwn(ctx context.Context, q querier, rows []outcomeRow) error
 	})
 }
 
-// unparkAfter gives those their lane back that were parked behind what has ended.
-func (s *Store) unparkAfter(ctx context.Context, q querier, rows []outcomeRow) error {
+// unparkAfter gives those their lane back that were parked behind what has ended, and tells of them in res.
+func (s *Store) unparkAfter(ctx context.Context, q querier, rows []outcomeRow, res *webhook.CompleteResult) (err error) {
 	var next []place
 	for i := range rows {
 		if r := &rows[i]; r.hit && (r.op == opEnd || r.over) && r.orderKey != "" && !r.blocks() {
 			next = append(next, place{r.endpointID, r.orderKey, r.seq + 1})
 		}
 	}
-	return s.unpark(ctx, q, next)
-}
-
-// unpark reads without locks and with eyes of its own: a row parked before its predecessor was locked here shows by now, and one that
-// a sender has not committed is not waited for.
-func (s *Store) unpark(ctx context.Context, q querier, places []place) error {
-	if len(places) == 0 {
-		return nil
-	}
-	if s.dialect == PostgreSQL {
-		// Here it is the loop that probes the index: a merge would walk the whole index of ordering keys.
-		if _, err := q.ExecContext(ctx, "SELECT set_config('enable_nestloop', 'on', true)"); err != nil {
-			return err
-		}
-		_, err := q.ExecContext(ctx, s.sql.unpark,
-			textArray(places, func(p *place) string { return p.endpointID }),
-			textArray(places, func(p *place) string { return p.orderKey }),
-			intArray(places, func(p *place) int64 { return p.seq }))
-		return err
-	}
-	var ids []string
-	for part := range slices.Chunk(places, maxRows/5) {
-		var args []any
-		for _, p := range part {
-			args = append(args, p.endpointID, p.orderKey, p.seq)
-		}
-		rows, err := q.QueryContext(ctx, withAny(s.sql.findParked, len(part)), args...)
-		if err == nil {
-			err = eachRow(rows, func(rows *sql.Rows) error {
-				var id string
-				err := rows.Scan(&id)
-				ids = append(ids, id)
-				return err
-			})
-		}
-		if err != nil {
-			return err
-		}
-	}
-	slices.Sort(ids)
-	for part := range slices.Chunk(ids, maxRows) {
-		if _, err := q.ExecContext(ctx, withList(s.sql.unpark, len(part)), anys(part)...); err != nil {
-			return err
-		}
-	}
-	return nil
+	res.Woken, err = s.unpark(ctx, q, next)
+	return err
 }
 
 // completeMissed tells what became of outcomes that are not held under their token, and records their attempts as late.
@@ -363,11 +339,11 @@ func (s *Store) completeMissed(ctx context.Context, q querier, rows []outcomeRow
 		switch {
 		case !known[r.id]:
 			status[r.place] = webhook.Unknown
-		case r.counted == 1 && repeat && !late:
+		case r.tried && repeat && !late:
 			status[r.place] = webhook.Applied
 		default:
 			status[r.place] = webhook.Stale
-			if r.counted == 0 || repeat {
+			if !r.tried || repeat {
 				continue
 			}
 			if _, err := q.ExecContext(ctx, s.sql.addLate, r.attemptArgs(true)...); err != nil {

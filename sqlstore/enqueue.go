@@ -216,7 +216,7 @@ func (d *newDelivery) recordArgs(now int64) []any {
 // queueArgs are the values of a queue row, in the order of insertQueue.
 func (d *newDelivery) queueArgs(owner string, now int64) []any {
 	holder := sql.NullString{String: owner, Valid: d.token > 0}
-	return []any{d.id, d.eventID, d.endpointID, d.dueAt, d.token, holder, orNull(d.orderKey), d.seq, now}
+	return []any{d.id, d.eventID, d.endpointID, d.class, d.dueAt, d.token, holder, orNull(d.orderKey), d.seq, now}
 }
 
 // orNull is "" as NULL.
@@ -226,6 +226,7 @@ func orNull(text string) sql.NullString { return sql.NullString{String: text, Va
 type tailKey struct {
 	endpointID, orderKey string
 	count, tail          int64
+	begun                bool
 }
 
 // number gives ordered rows their sequence numbers, and with that locks their keys until the transaction ends.
@@ -283,6 +284,10 @@ func (s *Store) number(ctx context.Context, q querier, rows []newDelivery) error
 		if k := keys[name{rows[i].endpointID, rows[i].orderKey}]; k != nil {
 			k.count--
 			rows[i].seq = k.tail - k.count
+			if rows[i].class = 0; k.begun {
+				rows[i].class = classParked
+			}
+			k.begun = true
 		}
 	}
 	return nil

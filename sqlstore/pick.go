@@ -192,10 +192,8 @@ func (c *claimState) move(ctx context.Context, q querier, rows []pickedRow) erro
 			leases[r.leaseEnd] = append(leases[r.leaseEnd], r.id)
 		}
 	}
-	for part := range slices.Chunk(park, maxRows) {
-		if _, err := q.ExecContext(ctx, withList(c.store.sql.park, len(part)), anys(part)...); err != nil {
-			return err
-		}
+	if err := c.store.park(ctx, q, park); err != nil {
+		return err
 	}
 	for end, ids := range leases {
 		for part := range slices.Chunk(ids, maxRows) {

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"strconv"
 
 	"github.com/signalpost/webhook"
 )
@@ -46,15 +45,17 @@ LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id = ANY($1::text[])`,
 	avoidScans: `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)`,
 
 	lockStates: `
-SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id = ANY($1::text[])
+SELECT endpoint_id, tat, tat_depth FROM {prefix}endpoint_state WHERE endpoint_id = ANY($1::text[])
 ORDER BY endpoint_id FOR UPDATE SKIP LOCKED`,
 
 	addState: `INSERT INTO {prefix}endpoint_state (endpoint_id) VALUES ($1) ON CONFLICT DO NOTHING`,
 
-	setTAT: `UPDATE {prefix}endpoint_state SET tat = $1 WHERE endpoint_id = $2`,
+	setTAT: `UPDATE {prefix}endpoint_state SET tat = $1, tat_depth = $2 WHERE endpoint_id = $3`,
 
 	// fate: see the constants. An ordered row whose predecessor is unfinished is parked while that one is locked here, so
 	// that its completion comes after and sees the parked row; where it is locked already, the row is left for a later claim.
+	// All verdicts are there before the first row moves, because of the array: a row that has moved cannot be locked any more by
+	// the same statement, and would be taken for one that somebody else has.
 	pick: `
 WITH lane AS (
 	SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::int[]) WITH ORDINALITY
@@ -85,7 +86,7 @@ WITH lane AS (
 		token = CASE v.fate WHEN 0 THEN q.token + 1 ELSE q.token END,
 		owner = CASE v.fate WHEN 0 THEN $8::text END
 	FROM verdict v
-	WHERE v.id = q.id AND v.fate < 2
+	WHERE q.id = ANY(ARRAY(SELECT id FROM verdict WHERE fate < 2)) AND v.id = q.id AND v.fate < 2
 	RETURNING v.n, v.due_at, v.fate, v.id, v.order_key, v.seq, q.event_id, q.token, q.attempts, q.created_at, q.reason, q.expires_at
 )
 SELECT * FROM moved
@@ -95,12 +96,12 @@ ORDER BY 1, 2`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id = ANY($1::text[])`,
 
-	// op: 0 ends, 1 to be tried again, 2 given back. block: the class of a dead letter that blocks its key, else 0.
+	// op: 0 ends, 1 to be tried again, 2 given back. kept: where the attempt goes, see the constants. block: the class of a dead letter that blocks its key, else 0.
 	complete: `
 WITH o AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::int[],
-		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[], $17::boolean[])
-	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response, folds)
+		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[], $17::int[])
+	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response, kept)
 ), gone AS (
 	DELETE FROM {prefix}queue q USING o
 	WHERE q.id = ANY($1::text[]) AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL
@@ -122,16 +123,16 @@ WITH o AS MATERIALIZED (
 	SELECT * FROM gone UNION ALL SELECT * FROM kept
 ), ended AS (
 	UPDATE {prefix}delivery d SET state = o.state, reason = o.reason, attempts = hit.attempts, finished_at = $18::bigint,
-		token = CASE WHEN o.folds THEN o.token END, number = CASE WHEN o.folds THEN o.number END,
-		status = CASE WHEN o.folds THEN o.status END, started_at = CASE WHEN o.folds THEN o.started_at END,
-		duration = CASE WHEN o.folds THEN o.duration END, error = CASE WHEN o.folds THEN o.error END,
-		detail = CASE WHEN o.folds THEN o.detail END, response = CASE WHEN o.folds THEN o.response END
+		token = CASE WHEN o.kept = 1 THEN o.token END, number = CASE WHEN o.kept = 1 THEN o.number END,
+		status = CASE WHEN o.kept = 1 THEN o.status END, started_at = CASE WHEN o.kept = 1 THEN o.started_at END,
+		duration = CASE WHEN o.kept = 1 THEN o.duration END, error = CASE WHEN o.kept = 1 THEN o.error END,
+		detail = CASE WHEN o.kept = 1 THEN o.detail END, response = CASE WHEN o.kept = 1 THEN o.response END
 	FROM hit JOIN o ON o.id = hit.id
 	WHERE d.id = ANY(ARRAY(SELECT id FROM hit)) AND d.id = hit.id AND o.op = 0 AND d.finished_at IS NULL
 ), tried AS (
 	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
 	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM o
-	WHERE counted = 1 AND NOT folds AND id IN (SELECT id FROM hit)
+	WHERE kept = 2 AND id IN (SELECT id FROM hit)
 )
 SELECT id, endpoint_id, order_key, seq, expires_at FROM hit`,
 
@@ -165,7 +166,19 @@ WHERE class IN (2, 5) AND id = ANY(ARRAY(
 	CROSS JOIN LATERAL (
 		SELECT s.id FROM {prefix}queue s WHERE s.endpoint_id = n.endpoint_id AND s.order_key = n.order_key AND s.seq = n.seq
 	) s
-))`,
+))
+RETURNING endpoint_id, class, due_at`,
+
+	park: `UPDATE {prefix}queue SET class = CASE WHEN expires_at = 0 THEN 5 ELSE 2 END, owner = NULL WHERE id = ANY($1::text[])`,
+
+	keyRanges: `
+SELECT s.id, s.endpoint_id, s.order_key, s.seq, s.class, s.owner IS NOT NULL
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS k(endpoint_id, order_key, low, high)
+CROSS JOIN LATERAL (
+	SELECT * FROM {prefix}queue s
+	WHERE s.endpoint_id = k.endpoint_id AND s.order_key = k.order_key AND s.seq >= k.low AND s.seq <= k.high
+	FOR UPDATE SKIP LOCKED
+) s`,
 
 	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id = ANY($1::text[])`,
 
@@ -376,6 +389,6 @@ func (s *Store) completeOther(ctx context.Context, q querier, now int64, rows []
 		textArray(rows, func(r **outcomeRow) string { return (*r).failed }),
 		textArray(rows, func(r **outcomeRow) string { return (*r).detail }),
 		bytesArray(rows, func(r **outcomeRow) []byte { return (*r).attempt.Response }),
-		textArray(rows, func(r **outcomeRow) string { return strconv.FormatBool((*r).folds()) }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).kept() }),
 		now)
 }

@@ -102,6 +102,7 @@ CREATE TABLE {prefix}order_key (
 -- What dispatchers know about sending to an endpoint: holds, rate limits and a document of their own; never written by sends.
 -- version: of the latest change but those of tat, from the second row of endpoint_version; 0 for none.
 -- tat: the theoretical arrival time of GCRA, in nanoseconds since the Unix epoch.
+-- tat_depth: how far ahead a burst of the rate it was reckoned with may reach, in nanoseconds.
 CREATE TABLE {prefix}endpoint_state (
 	endpoint_id TEXT PRIMARY KEY,
 	held        INTEGER NOT NULL DEFAULT 0,
@@ -109,6 +110,7 @@ CREATE TABLE {prefix}endpoint_state (
 	hold_reason TEXT NOT NULL DEFAULT '',
 	hold_until  INTEGER,
 	tat         INTEGER NOT NULL DEFAULT 0,
+	tat_depth   INTEGER NOT NULL DEFAULT 0,
 	version     INTEGER NOT NULL DEFAULT 0,
 	not_before  INTEGER,
 	doc         BLOB
