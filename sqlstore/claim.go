@@ -32,6 +32,7 @@ type claimState struct {
 	states  map[string]bool // endpoints that have a row of state
 	found   []pickedRow     // leased
 	seen    int             // examined
+	walked  int             // in ordering keys, beyond those examined
 }
 
 // laneState is what a claim knows about a lane it was asked for.
@@ -59,6 +60,7 @@ type pickedRow struct {
 	attempts                          int
 	reason                            string
 	leaseEnd                          int64
+	expiresAt                         sql.NullInt64
 }
 
 // Claim implements [webhook.Store]. Events are read in the claiming transaction, or before, so that a claim which fails has leased nothing.
@@ -85,6 +87,9 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 				return err
 			}
 			c.apply(rows)
+			if err := c.parkRuns(ctx, q, rows); err != nil {
+				return err
+			}
 		}
 		if err := c.emptyBuckets(ctx, q); err != nil {
 			return err
@@ -220,6 +225,7 @@ func (c *claimState) result(events map[string]webhook.Event) (*webhook.ClaimResu
 			Delivery: webhook.Delivery{
 				ID: r.id, EventID: r.eventID, EndpointID: r.endpointID, OrderingKey: r.orderKey, Sequence: r.seq, State: webhook.Delivering,
 				Reason: r.reason, Attempts: r.attempts, DueAt: fromMicros(r.leaseEnd), CreatedAt: fromMicros(r.createdAt),
+				ExpiresAt: fromOptMicros(r.expiresAt),
 			},
 			Event: event, Token: r.token, LeaseUntil: fromMicros(r.leaseEnd),
 		})
@@ -235,19 +241,19 @@ func (c *claimState) result(events map[string]webhook.Event) (*webhook.ClaimResu
 	return res, nil
 }
 
-// readHolds reads the store's clock and what is on hold.
+// readHolds reads the store's clock, what is on hold and what has to wait.
 func (c *claimState) readHolds(ctx context.Context, q querier) error {
 	ids := c.endpointIDs(func(*laneState) bool { return true })
 	if c.store.dialect == SQLite {
 		c.clock = floor(time.Now())
 	}
-	held := make(map[string]sql.NullInt64)
+	held, early := make(map[string]sql.NullInt64), make(map[string]time.Time)
 	err := c.store.selectByID(ctx, q, c.store.sql.holds, ids, func(rows *sql.Rows) error {
 		var clock int64
 		var id sql.NullString
 		var hold sql.NullBool
-		var until sql.NullInt64
-		if err := rows.Scan(&clock, &id, &hold, &until); err != nil {
+		var until, notBefore sql.NullInt64
+		if err := rows.Scan(&clock, &id, &hold, &until, &notBefore); err != nil {
 			return err
 		}
 		if c.store.dialect != SQLite {
@@ -256,6 +262,8 @@ func (c *claimState) readHolds(ctx context.Context, q querier) error {
 		c.states[id.String] = true
 		if hold.Bool && (!until.Valid || until.Int64 > micros(c.req.Now)) {
 			held[id.String] = until
+		} else if notBefore.Valid && notBefore.Int64 > micros(c.req.Now) {
+			early[id.String] = fromMicros(notBefore.Int64)
 		}
 		return nil
 	})
@@ -263,6 +271,8 @@ func (c *claimState) readHolds(ctx context.Context, q querier) error {
 		l := &c.lanes[i]
 		if until, ok := held[l.ask.EndpointID]; ok {
 			l.held, l.done, l.heldUntil = true, true, fromOptMicros(until)
+		} else if until, ok := early[l.ask.EndpointID]; ok {
+			l.done, l.rateUntil = true, until
 		}
 	}
 	return err
@@ -282,43 +292,37 @@ func (c *claimState) endpointIDs(pass func(*laneState) bool) []string {
 
 // fillBuckets locks the rate limits of the lanes that have one, without waiting for other claims that have them, and reads them.
 func (c *claimState) fillBuckets(ctx context.Context, q querier) error {
-	ids := c.endpointIDs(func(l *laneState) bool { return !l.held && limited(l.ask.Rate) })
+	ids := c.endpointIDs(func(l *laneState) bool { return !l.done && limited(l.ask.Rate) })
 	if len(ids) == 0 {
 		return nil
 	}
-	lock := func() error {
-		return c.store.selectByID(ctx, q, c.store.sql.lockStates, ids, func(rows *sql.Rows) error {
-			var id string
-			var tat int64
-			err := rows.Scan(&id, &tat)
-			if b := c.buckets[id]; b != nil {
-				b.set(tat)
-			}
-			return err
-		})
-	}
-	if err := lock(); err != nil {
-		return err
-	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return c.buckets[id].locked || c.states[id] }) // the rest has no row yet
-	if len(ids) == 0 {
-		return nil
-	}
+	// Rows that are missing come first: who adds them while another does waits, and so must have nothing locked.
 	for _, id := range ids {
+		if c.states[id] {
+			continue
+		}
 		if _, err := q.ExecContext(ctx, c.store.sql.addState, id); err != nil {
 			return err
 		}
 	}
-	return lock()
+	return c.store.selectByID(ctx, q, c.store.sql.lockStates, ids, func(rows *sql.Rows) error {
+		var id string
+		var tat, depth int64
+		err := rows.Scan(&id, &tat, &depth)
+		if b := c.buckets[id]; b != nil {
+			b.set(tat, depth)
+		}
+		return err
+	})
 }
 
 // emptyBuckets stores what was taken.
 func (c *claimState) emptyBuckets(ctx context.Context, q querier) error {
 	for id, b := range c.buckets {
-		if b.taken == 0 {
+		if b.taken == 0 && !b.clipped {
 			continue
 		}
-		if _, err := q.ExecContext(ctx, c.store.sql.setTAT, b.after(), id); err != nil {
+		if _, err := q.ExecContext(ctx, c.store.sql.setTAT, b.after(), b.depth(), id); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,9 @@ func (s *Store) Hold(ctx context.Context, req *webhook.HoldRequest) error {
 		return err
 	}
 	err := s.write(ctx, func(ctx context.Context, q querier) error {
+		if _, err := q.ExecContext(ctx, s.query(stateVersionNext)); err != nil {
+			return err
+		}
 		_, err := q.ExecContext(ctx, s.sql.hold, req.EndpointID, req.Kind, words(req.Reason, maxReason), optMicros(req.Until))
 		return err
 	})
@@ -33,10 +36,19 @@ func (s *Store) Unhold(ctx context.Context, endpointID string) error {
 		return err
 	}
 	err := s.write(ctx, func(ctx context.Context, q querier) error {
-		_, err := q.ExecContext(ctx, s.sql.unhold, endpointID)
-		return err
+		if _, err := q.ExecContext(ctx, s.query(stateVersionNext)); err != nil {
+			return err
+		}
+		res, err := q.ExecContext(ctx, s.sql.unhold, endpointID)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n > 0 {
+			return err
+		}
+		return errNothing // no version for no change
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errNothing) {
 		return fmt.Errorf("webhook: sqlstore: unhold endpoint %q: %w", endpointID, err)
 	}
 	return nil
@@ -87,5 +99,6 @@ func (s *Store) releaseKey(ctx context.Context, q querier, endpointID, orderKey 
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
 		return false, err
 	}
-	return true, s.unpark(ctx, q, []place{{endpointID, orderKey, seq + 1}})
+	_, err = s.unpark(ctx, q, []place{{endpointID, orderKey, seq + 1}})
+	return true, err
 }
