@@ -50,7 +50,7 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 		return o, 0
 	}
 	now := d.clock.estimate()
-	if _, blocked := rt.blocked(now); blocked {
+	if _, blocked := rt.blocked(now); blocked || rt.unpaced(it) {
 		return d.returned(it, 0, ""), 0
 	}
 	if it.LeaseUntil.Sub(now) < rt.lease-d.opts.LeaseMargin*2/3 {
@@ -102,6 +102,9 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, tim
 	return outcome, a.Duration
 }
 
+// panicDetail is the detail of an attempt that panicked.
+const panicDetail = "panic; the log has more"
+
 // attempt makes the HTTP try. A panic in the caller's transport or scheme is a failure of this attempt alone. What it says
 // goes to the log and nowhere else: attempts are read by more people.
 func (d *Dispatcher) attempt(ctx context.Context, t *target, it *item, prepare func(context.Context, http.Header) context.Context) (res attemptResult) {
@@ -110,7 +113,7 @@ func (d *Dispatcher) attempt(ctx context.Context, t *target, it *item, prepare f
 		if p := recover(); p != nil {
 			d.log.Error("webhook: an attempt panicked", slog.String("endpoint", it.Delivery.EndpointID),
 				slog.String("delivery", it.Delivery.ID), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			res = attemptResult{StartedAt: began, Duration: time.Since(began), Kind: NetErrorOther, Detail: "panic; the log has more"}
+			res = attemptResult{StartedAt: began, Duration: time.Since(began), Kind: NetErrorOther, Detail: panicDetail}
 		}
 	}()
 	return d.client.attemptIn(ctx, t, &it.Event, it.Delivery.Sequence, prepare)
@@ -140,7 +143,7 @@ func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt,
 	o.BehindDeadLetter = rt.endpoint.Order
 	if a.Status == 410 && a.Error == "" && rt.profile.GoneDisables {
 		o.Next, o.Reason = DeadLetter, "the endpoint said that it is gone (410)"
-		d.health.gone(ctx, it, o.Reason)
+		d.health.gone(ctx, rt, o.Reason)
 		return o
 	}
 	delay, again := rt.schedule.Next(a.Number, rand.Float64())

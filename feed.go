@@ -27,6 +27,7 @@ type feed struct {
 	hintMu sync.Mutex
 	hints  map[LaneID]time.Time // due times of deliveries known to this process before the store is asked
 	walk   bool                 // a walk is asked for
+	eased  []string             // endpoints that may get more than before
 
 	known  map[string]*feedEndpoint
 	ring   []*feedEndpoint // all known, in the order of the round
@@ -76,6 +77,14 @@ func (f *feed) hint(id LaneID, due time.Time) {
 	if old, ok := f.hints[id]; !ok || due.Before(old) {
 		f.hints[id] = due
 	}
+}
+
+// relax tells that an endpoint may get more than before: it need not rest as long as its rate said.
+func (f *feed) relax(id string) {
+	f.hintMu.Lock()
+	f.eased = append(f.eased, id)
+	f.hintMu.Unlock()
+	f.kick()
 }
 
 // wakeUp makes the feed walk all lanes soon, and claim what is hinted at once.
@@ -154,6 +163,14 @@ func (f *feed) takeHints() bool {
 		}
 	}
 	clear(f.hints)
+	for _, id := range f.eased {
+		for c := 0; f.known[id] != nil && c < len(f.known[id].class); c++ {
+			if w := &f.known[id].class[c]; !w.notBefore.IsZero() {
+				w.due, w.notBefore = f.d.clock.estimate(), time.Time{}
+			}
+		}
+	}
+	f.eased = nil
 	asked := f.walk
 	f.walk = false
 	return asked
