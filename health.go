@@ -126,7 +126,8 @@ func (h *health) run(ctx context.Context) {
 				h.d.log.Warn("webhook: reading the state of endpoints failed; trying again", slog.Any("error", err))
 			}
 		}
-		budget -= h.look(ctx, budget)
+		asked, _ := h.look(ctx, budget, false)
+		budget -= asked
 		timer.Reset(time.Until(next))
 		select {
 		case <-ctx.Done():
@@ -136,6 +137,15 @@ func (h *health) run(ctx context.Context) {
 		case <-h.wake:
 		}
 		if !sleep(ctx, min(healthPause, max(time.Until(next), 0))) {
+			return
+		}
+	}
+}
+
+// flush stores what was seen of endpoints that fail, at the end of Run, or until ctx ends.
+func (h *health) flush(ctx context.Context) {
+	for ctx.Err() == nil {
+		if _, applied := h.look(ctx, statesMost, true); applied < statesMost {
 			return
 		}
 	}
@@ -152,8 +162,8 @@ type planned struct {
 }
 
 // look steps all endpoints that anything was seen of, puts at most budget states, the most urgent and then the oldest first, and
-// returns how many.
-func (h *health) look(ctx context.Context, budget int) int {
+// returns how many it put and how many of those were applied.
+func (h *health) look(ctx context.Context, budget int, last bool) (asked, applied int) {
 	now := h.d.clock.estimate().UnixMicro()
 	h.mu.Lock()
 	watched := h.watched
@@ -166,7 +176,7 @@ func (h *health) look(ctx context.Context, budget int) int {
 		if rt.status != st {
 			rt = nil // nothing is sent to it; a policy of it is not known
 		}
-		p, keep := h.stepOne(st, rt, now)
+		p, keep := h.stepOne(st, rt, now, last)
 		if keep {
 			kept = append(kept, st)
 		}
@@ -184,21 +194,22 @@ func (h *health) look(ctx context.Context, budget int) int {
 		return int(min(max(a.since-b.since, -1), 1))
 	})
 	plans = plans[:min(len(plans), max(budget, 0))]
-	if len(plans) > 0 {
-		h.put(ctx, plans)
+	if len(plans) == 0 {
+		return 0, 0
 	}
-	return len(plans)
+	return len(plans), h.put(ctx, plans)
 }
 
-// stepOne steps an endpoint. keep is false when there is nothing about it to be watched any more.
-func (h *health) stepOne(st *endpointStatus, rt *route, now int64) (p *planned, keep bool) {
+// stepOne steps an endpoint. keep is false when there is nothing about it to be watched any more. With last, what could wait is to be
+// stored too.
+func (h *health) stepOne(st *endpointStatus, rt *route, now int64, last bool) (p *planned, keep bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if rt == nil {
 		st.watched = false
 		return nil, false
 	}
-	if !st.touched && now-st.looked < healthLook && st.pending == 0 {
+	if !last && !st.touched && now-st.looked < healthLook && st.pending == 0 && st.known.doc.Pace == 0 {
 		return nil, true
 	}
 	st.touched, st.looked = false, now
@@ -207,6 +218,9 @@ func (h *health) stepOne(st *endpointStatus, rt *route, now int64) (p *planned, 
 		epoch: st.meter.epoch, window: st.meter.window, rate: st.meter.perSecond(now),
 	}}
 	p.rank = p.step.step()
+	if last && p.rank == rankNothing && st.seen.lastFailure > st.known.doc.LastFailure {
+		p.rank = rankCounters
+	}
 	h.enforce(st, &p.step.next, rt, now)
 	if p.step.windowEnd {
 		st.meter.window = window{}
@@ -232,14 +246,13 @@ func (h *health) stepOne(st *endpointStatus, rt *route, now int64) (p *planned, 
 // enforce puts in force what a state says. The caller holds st.mu.
 func (h *health) enforce(st *endpointStatus, s *healthState, rt *route, now int64) {
 	st.notBefore.Store(max(s.notBefore, st.seen.notBefore))
-	st.meter.from = s.doc.PacedAt
 	if st.setPace(s.doc.paceOf(&rt.health), now) && h.d.running.Load() {
 		h.d.feed.relax(st.id)
 	}
 }
 
-// put stores states and tells of those that were applied. What was seen of the others is kept for the next step.
-func (h *health) put(ctx context.Context, plans []*planned) {
+// put stores states, tells of those that were applied, and returns how many. What was seen of the others is kept for the next step.
+func (h *health) put(ctx context.Context, plans []*planned) (applied int) {
 	now := h.d.clock.estimate()
 	req := &PutStatesRequest{Now: now, States: make([]NewState, len(plans))}
 	for i, p := range plans {
@@ -262,10 +275,10 @@ func (h *health) put(ctx context.Context, plans []*planned) {
 	if err != nil && ctx.Err() == nil {
 		h.d.log.Warn("webhook: storing the state of endpoints failed; trying again", slog.Any("error", err))
 	}
-	stale := 0
 	for i, p := range plans {
 		if err == nil && res.States[i] == Applied {
 			h.applied(ctx, p, &req.States[i], res.Version)
+			applied++
 			continue
 		}
 		p.st.mu.Lock()
@@ -273,11 +286,9 @@ func (h *health) put(ctx context.Context, plans []*planned) {
 		seen.add(p.st.seen)
 		p.st.seen, p.st.touched = seen, true
 		p.st.mu.Unlock()
-		if err == nil {
-			stale++
-		}
 	}
-	if stale > 0 {
+	if err == nil && applied < len(plans) {
 		h.catchUp(ctx, plans, res.States)
 	}
+	return applied
 }

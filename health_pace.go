@@ -81,13 +81,15 @@ func (s *stepping) halve() {
 
 func (s *stepping) grow() {
 	d := &s.next.doc
-	switch {
-	case d.Peak == 0 && d.Pace*2 <= paceMost, d.Pace < d.Peak/2:
-		s.setPace(d.Pace*2, d.Peak)
-	case d.Peak == 0 || d.Pace+d.Peak/16 > 2*d.Peak:
-		s.setPace(0, 0)
+	switch more := d.Pace + d.Peak/8; {
+	case d.Peak > 0 && d.Pace < d.Peak/2:
+		s.setPace(2*d.Pace, d.Peak)
+	case d.Peak > 0 && more <= 2*d.Peak:
+		s.setPace(more, d.Peak)
+	case 2*d.Pace <= paceMost: // what was too much once is not any more
+		s.setPace(2*d.Pace, 0)
 	default:
-		s.setPace(d.Pace+d.Peak/16, d.Peak)
+		s.setPace(0, 0)
 	}
 }
 

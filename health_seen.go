@@ -103,6 +103,13 @@ func (m *meter) note(began, at int64, ok bool, status int, throttled bool) {
 	}
 }
 
+// judge begins a new epoch when the pace was set at another time than it was, or the counters are used up.
+func (m *meter) judge(from int64, used bool) {
+	if used || from != m.from {
+		m.epoch, m.from = epoch{}, from
+	}
+}
+
 func (e *epoch) note(ok bool, status int, throttled bool) {
 	if ok {
 		e.ok++

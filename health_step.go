@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -81,9 +82,9 @@ func (s *stepping) merge() {
 	}
 	forgotten := s.gap() > 0 && d.LastFailure > 0 && o.firstFailure > 0 && micros(o.firstFailure-d.LastFailure) > s.gap()
 	switch {
-	case o.firstFailure == 0 || o.lastFailure <= d.LastSuccess: // another process has seen a success since
+	case o.firstFailure == 0 || o.lastFailure <= max(d.LastSuccess, d.Since) && d.FailingSince == 0: // all has changed since
 	case d.FailingSince == 0 || forgotten:
-		d.FailingSince, d.Failures = max(o.firstFailure, d.LastSuccess), o.failed
+		d.FailingSince, d.Failures = max(o.firstFailure, d.LastSuccess, min(d.Since, o.lastFailure)), o.failed
 		d.WarnedAt, d.NoticedAt = 0, 0
 	default:
 		d.Failures += o.failed
@@ -201,10 +202,7 @@ func (s *stepping) failingText(failing time.Duration) string {
 }
 
 func (s *stepping) lastReason() string {
-	if s.next.doc.Reason == "" {
-		return "failed"
-	}
-	return s.next.doc.Reason
+	return cmp.Or(s.next.doc.Reason, s.seen.reason, "failed")
 }
 
 // disableAt is when the endpoint will be put on hold if nothing succeeds until then; zero: never.

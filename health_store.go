@@ -60,7 +60,15 @@ func (h *health) learn(in *EndpointState, anyway bool) {
 		st.mu.Unlock()
 		return
 	}
+	was := st.known.doc.FailingSince
 	st.known = readState(in)
+	switch is := st.known.doc.FailingSince; {
+	case was > 0 && is != was: // a success, or a person, has ended what was seen here
+		st.seen.firstFailure, st.seen.failed = 0, 0
+	case is > 0 && st.meter.lastSuccess >= is: // others do not know of it
+		st.seen.lastSuccess = max(st.seen.lastSuccess, st.meter.lastSuccess)
+	}
+	st.meter.judge(st.known.doc.PacedAt, false)
 	st.hold.Store(in.Hold)
 	h.enforce(st, &st.known, rt, now)
 	st.touched = true
@@ -241,15 +249,18 @@ func (h *health) applied(ctx context.Context, p *planned, put *NewState, version
 		if put.Hold != nil || put.Unhold {
 			st.hold.Store(hold)
 		}
-		if p.step.judged {
-			st.meter.epoch = epoch{}
-		}
+		st.meter.judge(st.known.doc.PacedAt, p.step.judged)
 		if put.Unhold || st.seen.notBefore <= st.known.notBefore {
 			st.seen.notBefore = 0
 		}
 		h.enforce(st, &st.known, p.rt, p.step.now)
 	}
+	fresh := !st.watched && st.known.doc.encode() != nil
+	st.watched = st.watched || fresh
 	st.mu.Unlock()
+	if fresh {
+		h.watch(st)
+	}
 	h.tell(ctx, p.rt, p.step.news)
 }
 
