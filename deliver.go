@@ -50,7 +50,7 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 		return o, 0
 	}
 	now := d.clock.estimate()
-	if _, blocked := rt.blocked(now); blocked || rt.unpaced(it) {
+	if _, blocked := rt.blocked(now); blocked {
 		return d.returned(it, 0, ""), 0
 	}
 	if it.LeaseUntil.Sub(now) < rt.lease-d.opts.LeaseMargin*2/3 {

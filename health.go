@@ -221,7 +221,7 @@ func (h *health) stepOne(st *endpointStatus, rt *route, now int64, last bool) (p
 	if last && p.rank == rankNothing && st.seen.lastFailure > st.known.doc.LastFailure {
 		p.rank = rankCounters
 	}
-	h.enforce(st, &p.step.next, rt, now)
+	h.enforce(st, &p.step.next, rt)
 	if p.step.windowEnd {
 		st.meter.window = window{}
 	}
@@ -244,9 +244,9 @@ func (h *health) stepOne(st *endpointStatus, rt *route, now int64, last bool) (p
 }
 
 // enforce puts in force what a state says. The caller holds st.mu.
-func (h *health) enforce(st *endpointStatus, s *healthState, rt *route, now int64) {
+func (h *health) enforce(st *endpointStatus, s *healthState, rt *route) {
 	st.notBefore.Store(max(s.notBefore, st.seen.notBefore))
-	if st.setPace(s.doc.paceOf(&rt.health), now) && h.d.running.Load() {
+	if st.setPace(s.doc.paceOf(&rt.health)) && h.d.running.Load() {
 		h.d.feed.relax(st.id)
 	}
 }

@@ -54,7 +54,6 @@ func (h *health) read(ctx context.Context) error {
 func (h *health) learn(in *EndpointState, anyway bool) {
 	st := h.d.statuses.get(in.EndpointID)
 	rt := h.d.routes.lookup(in.EndpointID)
-	now := h.d.clock.estimate().UnixMicro()
 	st.mu.Lock()
 	if in.Version <= st.known.version && !anyway || in.Version == 0 && st.known.version == 0 {
 		st.mu.Unlock()
@@ -70,7 +69,7 @@ func (h *health) learn(in *EndpointState, anyway bool) {
 	}
 	st.meter.judge(st.known.doc.PacedAt, false)
 	st.hold.Store(in.Hold)
-	h.enforce(st, &st.known, rt, now)
+	h.enforce(st, &st.known, rt)
 	st.touched = true
 	fresh := !st.watched && st.known.doc.encode() != nil
 	st.watched = st.watched || fresh
@@ -253,7 +252,7 @@ func (h *health) applied(ctx context.Context, p *planned, put *NewState, version
 		if put.Unhold || st.seen.notBefore <= st.known.notBefore {
 			st.seen.notBefore = 0
 		}
-		h.enforce(st, &st.known, p.rt, p.step.now)
+		h.enforce(st, &st.known, p.rt)
 	}
 	fresh := !st.watched && st.known.doc.encode() != nil
 	st.watched = st.watched || fresh

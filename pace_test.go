@@ -174,43 +174,6 @@ func TestSlowDownIsOnceAnEpoch(t *testing.T) {
 	})
 }
 
-// What was claimed ahead goes back when the endpoint is slowed down, instead of going out at full speed.
-func TestSlowDownReachesWhatIsClaimed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		bad := false
-		var mu sync.Mutex
-		rc := &receiver{answer: func(*http.Request, int) (int, http.Header, error) {
-			time.Sleep(time.Millisecond)
-			mu.Lock()
-			defer mu.Unlock()
-			if bad {
-				return 503, nil, nil
-			}
-			return 200, nil, nil
-		}}
-		r := &running{store: memstore.New(), rc: rc}
-		r.start(t, webhook.DispatcherOptions{Senders: 8}, watchedEndpoint(t, "acme", webhook.Graduated()))
-		for range 6000 {
-			r.send(t, webhook.Event{Type: "x"})
-		}
-		time.Sleep(500 * time.Millisecond)
-		mu.Lock()
-		bad = true
-		mu.Unlock()
-		turned := time.Now()
-		time.Sleep(20 * time.Second)
-		after := begun(rc.requests(), turned.Add(100*time.Millisecond))
-		t.Logf("%d attempts before, %d in the 20 s after it was noticed", len(rc.requests())-after, after)
-		if after > 8000 {
-			t.Errorf("%d attempts", after)
-		}
-		// Halved each second from half of what it got.
-		if late := begun(rc.requests(), turned.Add(15*time.Second)); late > 10 {
-			t.Errorf("%d attempts in the last 5 s, want hardly any", late)
-		}
-	})
-}
-
 // With NoHealth nothing but its own schedule decides on a delivery.
 func TestNoHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

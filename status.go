@@ -14,7 +14,6 @@ type endpointStatus struct {
 	hold       atomic.Pointer[HoldStatus] // nil: none. Set by health, or by routes from ListHolds where the store keeps no states
 	notBefore  atomic.Int64               // no attempt earlier; Unix µs by the store's clock; 0: no bound
 	pace       atomic.Pointer[Rate]       // what health allows over all processes; nil: as many as Endpoint.Rate
-	pacedAt    atomic.Int64               // when pace was set while there was none: what was claimed before is not counted against it
 	unverified atomic.Bool                // it has not shown yet that it wants what it gets
 
 	// The rest belongs to mu, which is never held while blocking.
@@ -45,19 +44,9 @@ func (s *endpointStatus) blocked(now time.Time) (until time.Time, blocked bool) 
 }
 
 // setPace puts a pace in force; nil: none. It reports whether the endpoint may get more than before.
-func (s *endpointStatus) setPace(pace *Rate, now int64) (relaxed bool) {
-	old := s.pace.Load()
-	if pace == nil {
-		s.pace.Store(nil)
-		return old != nil
-	}
-	if old == nil {
-		s.pacedAt.Store(now)
-	} else if *old == *pace {
-		return false
-	}
-	s.pace.Store(pace)
-	return old != nil && old.stricter(*pace)
+func (s *endpointStatus) setPace(pace *Rate) (relaxed bool) {
+	old := s.pace.Swap(pace)
+	return old != nil && (pace == nil || old.stricter(*pace))
 }
 
 // paceRate is a number of attempts a second as a Rate, with a burst of what comes in a fifth of a second, so that one claim can take
@@ -82,14 +71,6 @@ func (rt *route) effectiveRate() Rate {
 		return rt.rate
 	}
 	return *pace
-}
-
-// unpaced reports whether an item was claimed before its endpoint was slowed down: then it is to go back and come again at the pace.
-func (rt *route) unpaced(it *item) bool {
-	if rt.status.pace.Load() == nil {
-		return false
-	}
-	return it.LeaseUntil.Add(-rt.lease).UnixMicro() < rt.status.pacedAt.Load()
 }
 
 // stricter reports whether r, over a long time, allows fewer than other.

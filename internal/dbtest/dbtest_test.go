@@ -35,6 +35,7 @@ var parts = map[string]func() error{
 	"migrate": migratePart,
 	"work":    workPart,
 	"receive": servePart,
+	"health":  healthPart,
 }
 
 // serverPart starts both servers, says where they are, and hangs until it is killed.
