@@ -10,7 +10,7 @@ FUZZTIME ?= 10m
 # Every module, whether go.work ties it in or not; testdata and hidden folders are not ours to build.
 MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path '*/.*/*' | sed 's|/go.mod$$||' | sort)
 
-.PHONY: help test crash check fmt vet staticcheck tidy house alone scale bench fuzz deps
+.PHONY: help test crash order check fmt vet staticcheck tidy house alone scale bench fuzz deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -24,6 +24,9 @@ test: ## every test of every module; at the end what was skipped, and how to get
 crash: ## kill -9 under load: WEBHOOK_CRASH times (100) at each named point, then at any moment for WEBHOOK_CRASH_TIME (5m)
 	cd internal/dbtest && WEBHOOK_CRASH=$${WEBHOOK_CRASH:-100} WEBHOOK_CRASH_TIME=$${WEBHOOK_CRASH_TIME:-5m} \
 		go test -v -count=1 -timeout 6h -run '^TestCrash|^TestDatabaseRestart$$' .
+
+order: ## order at full size: 100 keys of 40 events while processes are killed, and one key with 100,000 waiting
+	cd internal/dbtest && WEBHOOK_ORDER=full WEBHOOK_SCALE=full go test -v -count=1 -timeout 1h -run '^TestProcessesKeepOrder|^TestLongKeySlowsNoOther$$' .
 
 check: fmt vet staticcheck tidy house alone ## all that CI checks, but for the tests with the race detector
 

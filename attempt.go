@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -28,8 +29,11 @@ type target struct {
 	signer         messageSigner // nil: nothing is signed
 	timeout        time.Duration // over connect, TLS, headers and body
 	allowPrivate   bool
-	sequenceHeader string // canonical; "": the delivery's sequence is not sent
-	blocked        error  // of the host as it is written; nil when that alone does not refuse it
+	sequenceHeader string            // canonical; "": the delivery's sequence is not sent
+	header         http.Header       // what the endpoint adds to each request, canonical; nil: nothing
+	signed         []string          // headers that only the scheme may set, besides those that are always reserved
+	transport      http.RoundTripper // nil: the client's own
+	blocked        error             // of the host as it is written; nil when that alone does not refuse it
 }
 
 // newTarget makes a target. op is for the [*FieldError] when the URL or the timeout is unusable. A host that is written as
@@ -46,6 +50,17 @@ func newTarget(op, rawURL string, t target) (*target, error) {
 	return &t, nil
 }
 
+// setSequence sets the header for a delivery's place in its ordering key, or removes what an event or a hook has there.
+func (t *target) setSequence(header http.Header, sequence int64) {
+	switch {
+	case t.sequenceHeader == "":
+	case sequence > 0:
+		header[t.sequenceHeader] = []string{strconv.FormatInt(sequence, 10)}
+	default:
+		delete(header, t.sequenceHeader)
+	}
+}
+
 // attemptResult is how an attempt ended.
 type attemptResult struct {
 	StartedAt  time.Time // local clock, with monotonic reading
@@ -55,6 +70,8 @@ type attemptResult struct {
 	Detail     string        // the error's text, fit for showing; at most 512 bytes
 	Response   []byte        // beginning of the answer's body, at most 4 KiB
 	RetryAfter time.Duration // what the answer asks for, bounded; 0: nothing
+	Ours       bool          // it failed by a fault of our own: this machine, its resolver, its egress proxy
+	Panicked   bool          // the caller's transport or scheme did
 }
 
 // delivered reports whether the attempt succeeded: the answer came whole, as far as it is read, and its status is one of rule.
@@ -79,39 +96,43 @@ func (c *httpClient) attempt(ctx context.Context, t *target, ev *Event, prepare 
 func (c *httpClient) attemptIn(ctx context.Context, t *target, ev *Event, sequence int64, prepare func(context.Context, http.Header) context.Context) attemptResult {
 	res := attemptResult{StartedAt: time.Now()}
 	caller := ctx
-	header := c.requestHeader(ev)
+	header := c.requestHeader(t, ev)
 	if prepare != nil {
 		if own := prepare(ctx, header); own != nil {
 			ctx = own
 		}
 		dropReserved(header)
 	}
-	if t.sequenceHeader != "" && sequence > 0 {
-		header[t.sequenceHeader] = []string{strconv.FormatInt(sequence, 10)}
-	}
+	t.complete(header)
+	t.setSequence(header, sequence)
 	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, errAttemptTimeout)
 	defer cancel()
 
 	err := c.send(ctx, t, ev, header, &res)
 	res.Duration = time.Since(res.StartedAt)
 	if err != nil {
-		res.Kind, res.Detail = failure(caller, ctx, t, err)
+		res.Kind, res.Detail, res.Ours = failure(caller, ctx, t, err)
 	}
 	return res
 }
 
 // failure names why an attempt failed. What ended the context explains every other error, which it caused.
-func failure(caller, ctx context.Context, t *target, err error) (kind, detail string) {
+// But what it was waiting for then may have been ours.
+func failure(caller, ctx context.Context, t *target, err error) (kind, detail string, ours bool) {
 	if context.Cause(ctx) == errAttemptTimeout {
-		return NetErrorTimeout, errAttemptTimeout.Error() + " of " + t.timeout.String()
+		if fe, ok := errors.AsType[*faultError](err); ok && fe.ours {
+			return fe.kind, errorDetail(err), true
+		}
+		return NetErrorTimeout, errAttemptTimeout.Error() + " of " + t.timeout.String(), false
 	}
 	if ctx.Err() != nil {
 		if cause := context.Cause(caller); cause != nil {
 			err = cause
 		}
-		return NetErrorCanceled, errorDetail(err)
+		return NetErrorCanceled, errorDetail(err), false
 	}
-	return NetErrorKind(err), errorDetail(err)
+	kind = NetErrorKind(err)
+	return kind, errorDetail(err), isOurs(kind, err)
 }
 
 // outgoing keeps what a request points to in one allocation. It is not reused: net/http may read the body even after it has
@@ -152,7 +173,7 @@ func (c *httpClient) send(ctx context.Context, t *target, ev *Event, header http
 		// net/http knows this form to be in memory and sends it in one piece with the headers; any other costs a system call.
 		req.Body, req.GetBody, req.ContentLength = io.NopCloser(&o.body), o.again, int64(len(ev.Payload))
 	}
-	resp, err := c.roundTripper(allowed).RoundTrip(req)
+	resp, err := c.roundTripper(t, allowed).RoundTrip(req)
 	if err != nil {
 		return err
 	}

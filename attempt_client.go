@@ -46,6 +46,11 @@ type clientOptions struct {
 	UserAgent     string        // zero: this library's name
 	MaxRetryAfter time.Duration // no Retry-After counts for more; zero: 24 h
 
+	guardProxy bool        // the proxy has to be at a public address
+	proxyTLS   *tls.Config // for the connection to an https proxy; nil: Go's defaults
+	names      *lately     // resolved by the process; nil: none
+	works      *lately     // reached through Proxy; nil: none
+
 	// For tests of this package.
 	dial     func(ctx context.Context, network, address string) (net.Conn, error) // replaces sockets, and with them the guard
 	resolver *net.Resolver
@@ -53,6 +58,7 @@ type clientOptions struct {
 
 // httpClient makes attempts. It is safe for concurrent use.
 type httpClient struct {
+	options       *clientOptions
 	allowPrivate  bool
 	maxRetryAfter time.Duration
 	userAgent     []string // header values, shared by all requests
@@ -73,7 +79,11 @@ func newHTTPClient(o *clientOptions) (*httpClient, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	own := *o
+	own.names, own.works, own.proxyTLS = &lately{}, &lately{}, o.TLS
+	o = &own
 	c := &httpClient{
+		options:       o,
 		allowPrivate:  o.AllowPrivate,
 		maxRetryAfter: o.MaxRetryAfter,
 		userAgent:     []string{o.UserAgent},
@@ -139,11 +149,8 @@ func newTransport(o *clientOptions, guarded bool) http.RoundTripper {
 	}
 	dial := o.dial
 	if dial == nil {
-		d := &net.Dialer{Timeout: connectTimeout, Resolver: o.resolver}
-		if guarded && o.Proxy == nil { // behind a proxy only the proxy is dialled, which may be anywhere
-			d.Control = safedial.Control
-		}
-		dial = d.DialContext
+		// Behind a proxy only the proxy is dialled, and the dispatcher's may be anywhere.
+		dial = newDialer(o, guarded && (o.Proxy == nil || o.guardProxy)).dial
 	}
 	idle := max(2*senders, minIdleConns)
 	if o.Proxy == nil {
@@ -152,29 +159,13 @@ func newTransport(o *clientOptions, guarded bool) http.RoundTripper {
 			IdleTimeout: idleTimeout, MaxIdle: idle, MaxIdlePerHost: senders, MaxHeader: maxAnswerHeader,
 		}
 	}
-	return &http.Transport{
-		Proxy:                  http.ProxyURL(o.Proxy),
-		OnProxyConnectResponse: proxyRefusal,
-		DialContext:            dial,
-		TLSClientConfig:        config,
-		TLSHandshakeTimeout:    handshakeTimeout,
-		DisableCompression:     true, // the answer's bytes are kept as they come; nothing to blow up
-		MaxIdleConns:           idle,
-		MaxIdleConnsPerHost:    senders,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxAnswerHeader,
-	}
+	return newProxied(o, config, dial, senders, idle)
 }
 
-// proxyRefusal tells a proxy's own answer from the endpoint's.
-func proxyRefusal(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-	if resp.StatusCode == http.StatusOK {
-		return nil
+func (c *httpClient) roundTripper(t *target, allowed bool) http.RoundTripper {
+	if t.transport != nil {
+		return t.transport
 	}
-	return &proxyError{status: resp.Status}
-}
-
-func (c *httpClient) roundTripper(allowed bool) http.RoundTripper {
 	if allowed {
 		return c.open
 	}
@@ -183,11 +174,8 @@ func (c *httpClient) roundTripper(allowed bool) http.RoundTripper {
 
 // closeIdle closes the connections that no attempt uses. Call it again when the last attempts have ended.
 func (c *httpClient) closeIdle() {
-	for _, rt := range []http.RoundTripper{c.guarded, c.open} {
-		if t, ok := rt.(interface{ CloseIdleConnections() }); ok {
-			t.CloseIdleConnections()
-		}
-	}
+	closeIdle(c.guarded)
+	closeIdle(c.open)
 }
 
 // door refuses what can be judged without resolving.

@@ -2,7 +2,9 @@ package webhook
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/signalpost/webhook/internal/h1"
@@ -13,8 +15,11 @@ const (
 	maxEventHeader  = 16 << 10 // servers refuse more, from 8 KiB for all together
 )
 
-// reserved says why a header, in canonical form, cannot be set by an event; "" when it can.
+// reserved says why a header, in canonical form, cannot be set by an event or an endpoint; "" when it can.
 func reserved(name string) string {
+	if strings.IndexByte(name, '_') >= 0 { // many servers hand X_A and X-A to their programs as the same variable
+		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
+	}
 	switch name {
 	case "Host", "Content-Length", "Connection", "Transfer-Encoding", "Trailer", "Upgrade", "Te", "Keep-Alive", "Expect", "Http2-Settings":
 		return "frames the request"
@@ -67,10 +72,10 @@ func validateHeader(h http.Header) error {
 	return nil
 }
 
-// requestHeader is the header of an attempt before it is signed. Values are shared with the event and with other
-// requests and have no room behind them, so that adding to one copies it.
-func (c *httpClient) requestHeader(ev *Event) http.Header {
-	h := make(http.Header, len(ev.Header)+5) // and the signature's
+// requestHeader is the header of an attempt as hooks see it: before it is signed, and without what the endpoint adds, which may be
+// secret. Values are shared with the event and with other requests and have no room behind them, so that adding to one copies it.
+func (c *httpClient) requestHeader(t *target, ev *Event) http.Header {
+	h := make(http.Header, len(ev.Header)+len(t.header)+5) // and the signature's
 	for name, vv := range ev.Header {
 		if name = http.CanonicalHeaderKey(name); reserved(name) == "" { // another version may have let it in
 			h[name] = vv[:len(vv):len(vv)]
@@ -83,6 +88,48 @@ func (c *httpClient) requestHeader(ev *Event) http.Header {
 		h["User-Agent"] = c.userAgent
 	}
 	return h
+}
+
+// complete sets what the endpoint adds to each request, over what is there, and drops what only its scheme may set.
+func (t *target) complete(h http.Header) {
+	for _, name := range t.signed {
+		delete(h, name)
+	}
+	maps.Copy(h, t.header)
+}
+
+// endpointHeader is what an endpoint adds to each request, in canonical form; nil for nothing. signed are the headers of its
+// scheme. What the door would refuse is left out: another version may have let it in.
+func endpointHeader(ep *Endpoint, signed []string) http.Header {
+	name, value := ep.Auth.header()
+	if len(ep.Header) == 0 && name == "" {
+		return nil
+	}
+	h := make(http.Header, len(ep.Header)+1)
+	for name, vv := range ep.Header {
+		if name = http.CanonicalHeaderKey(name); len(vv) > 0 && reserved(name) == "" && !slices.Contains(signed, name) {
+			h[name] = slices.Clip(slices.Clone(vv))
+		}
+	}
+	if name != "" {
+		h[name] = []string{value}
+	}
+	return h
+}
+
+// schemeHeaders are the names, in canonical form, that a scheme says it sets.
+func schemeHeaders(s Scheme) []string {
+	namer, ok := s.(HeaderNamer)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for _, name := range namer.HeaderNames() {
+		if name != "" {
+			names = append(names, http.CanonicalHeaderKey(name))
+		}
+	}
+	return names
 }
 
 // dropReserved undoes what a hook must not set. Signature headers are set after it anyway.

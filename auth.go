@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strings"
@@ -83,6 +84,20 @@ func (a Auth) Validate() error {
 		return &FieldError{Op: "auth", Field: "Secret", Reason: "is empty", Cause: ErrEmptySecret}
 	}
 	return nil
+}
+
+// header is what a sets, the name in canonical form; "" for nothing.
+func (a Auth) header() (name, value string) {
+	text := a.Secret.Reveal()
+	switch a.Kind {
+	case authBearer:
+		value = "Bearer " + text
+	case authBasic:
+		value = "Basic " + base64.StdEncoding.EncodeToString([]byte(a.Name+":"+text))
+	case authHeader:
+		value = text
+	}
+	return a.headerName(), value
 }
 
 // headerName is the header that a sets, in canonical form; "" when it sets none.

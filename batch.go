@@ -24,17 +24,7 @@ type batcher struct {
 	busy    bool // a goroutine is committing
 }
 
-// sendCall is one caller waiting for its event to be committed.
-type sendCall struct {
-	event  NewEvent
-	routes []*route   // of event.Deliveries
-	done   chan error // gets one value
-	taken  bool       // being committed: cancelling comes too late
-	leased []bool     // per delivery: a sender is reserved for it
-	now    time.Time
-}
-
-// submit commits an event and returns when it is durable. When ctx ends first, the event is withdrawn if that is
+// submit commits a call's events and returns when they are durable. When ctx ends first, they are withdrawn if that is
 // still possible; else the error wraps ErrOutcomeUnknown.
 func (b *batcher) submit(ctx context.Context, call *sendCall) error {
 	if err := ctx.Err(); err != nil {
@@ -82,10 +72,14 @@ func (b *batcher) withdraw(call *sendCall) bool {
 func (b *batcher) take() []*sendCall {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n, bytes := 0, 0
-	for n < len(b.pending) && n < batchEvents && (n == 0 || bytes < batchBytes) {
-		b.pending[n].taken = true
-		bytes += len(b.pending[n].event.Event.Payload)
+	n, events, bytes := 0, 0, 0
+	for _, call := range b.pending {
+		if n > 0 && (events+len(call.events) > batchEvents || bytes >= batchBytes) {
+			break
+		}
+		call.taken = true
+		events += len(call.events)
+		bytes += call.size()
 		n++
 	}
 	calls := b.pending[:n:n]
@@ -104,14 +98,16 @@ func (b *batcher) commitAll() {
 	}
 }
 
-// commit writes a batch. On an error it tries the halves by themselves, so that one event that the store cannot take
+// commit writes a batch. On an error it tries the halves by themselves, so that a caller whose events the store cannot take
 // fails alone. Trying again is safe: an event that was stored after all is a repeat.
 func (b *batcher) commit(ctx context.Context, calls []*sendCall) {
 	res, err := b.enqueue(ctx, calls)
 	switch {
 	case err == nil:
-		for i, call := range calls {
-			b.finish(ctx, call, res.Events[i])
+		statuses := res.Events
+		for _, call := range calls {
+			call.status, statuses = statuses[:len(call.events):len(call.events)], statuses[len(call.events):]
+			b.finish(ctx, call)
 		}
 	case len(calls) > 1 && ctx.Err() == nil:
 		b.commit(ctx, calls[:len(calls)/2])
@@ -132,81 +128,91 @@ func (b *batcher) enqueue(ctx context.Context, calls []*sendCall) (*EnqueueResul
 	if err != nil {
 		return nil, err
 	}
-	req := &EnqueueRequest{Now: now, Owner: b.d.opts.Owner, Events: make([]NewEvent, len(calls))}
-	for i, call := range calls {
-		call.now = now
-		b.reserve(call)
-		req.Events[i] = call.event
+	req := &EnqueueRequest{Now: now, Owner: b.d.opts.Owner, Events: make([]NewEvent, 0, len(calls))}
+	for _, call := range calls {
+		call.schedule(now)
+		for i := range call.events {
+			b.reserve(&call.events[i], now)
+			req.Events = append(req.Events, call.events[i].new)
+		}
 	}
 	res, err := b.d.store.Enqueue(ctx, req)
-	if err == nil && (res == nil || len(res.Events) != len(calls)) {
+	if err == nil && (res == nil || len(res.Events) != len(req.Events)) {
 		err = errMalformedAnswer
 	}
 	if err != nil {
 		for _, call := range calls {
-			b.release(call)
+			for i := range call.events {
+				b.release(&call.events[i])
+			}
 		}
 	}
 	return res, err
 }
 
-// reserve asks for a sender for each delivery that may be handed over in memory: unordered, unlimited and not held.
-func (b *batcher) reserve(call *sendCall) {
-	call.leased = make([]bool, len(call.routes))
-	for i, rt := range call.routes {
-		del := &call.event.Deliveries[i]
-		if _, blocked := rt.blocked(call.now); blocked || del.OrderingKey != "" || rt.effectiveRate().Events > 0 || rt.err != nil {
+// reserve asks for a sender for each delivery that may be handed over in memory: due, unordered, unlimited and not held.
+func (b *batcher) reserve(s *sending, now time.Time) {
+	s.leased = make([]bool, len(s.routes))
+	for i, rt := range s.routes {
+		del := &s.new.Deliveries[i]
+		if _, blocked := rt.blocked(now); blocked || del.OrderingKey != "" || rt.effectiveRate().Events > 0 || rt.err != nil {
 			continue
 		}
-		if b.d.lanes.reserve(del.EndpointID, rt.inFlight) {
-			call.leased[i] = true
+		if del.DueAt.After(now) {
+			continue
+		}
+		if b.d.lanes.reserve(del.EndpointID, rt) {
+			s.leased[i] = true
 			del.Lease = rt.lease
 		}
 	}
 }
 
-func (b *batcher) release(call *sendCall) {
-	for i, leased := range call.leased {
+func (b *batcher) release(s *sending) {
+	for i, leased := range s.leased {
 		if leased {
-			call.event.Deliveries[i].Lease = 0
-			b.d.lanes.cancel(call.event.Deliveries[i].EndpointID)
+			s.new.Deliveries[i].Lease = 0
+			b.d.lanes.cancel(s.new.Deliveries[i].EndpointID)
 		}
 	}
-	call.leased = nil
+	s.leased = nil
 }
 
 // finish answers a caller, and hands over what is leased.
-func (b *batcher) finish(ctx context.Context, call *sendCall, status EnqueueStatus) {
-	if status != Stored {
-		b.release(call)
-		if status == Conflict {
-			call.done <- fmt.Errorf("event %q: %w", call.event.Event.ID, ErrEventConflict)
-			return
-		}
-		call.done <- nil
-		return
-	}
+func (b *batcher) finish(ctx context.Context, call *sendCall) {
 	call.done <- nil
 	waiting := false
-	for i, del := range call.event.Deliveries {
-		if !call.leased[i] {
-			b.d.feed.hint(LaneID{del.EndpointID, Fresh}, call.now)
+	for i := range call.events {
+		if call.status[i] != Stored {
+			b.release(&call.events[i])
+			continue
+		}
+		waiting = b.handOver(ctx, &call.events[i], call.now) || waiting
+	}
+	if waiting {
+		b.d.feed.kick()
+	}
+}
+
+// handOver gives what is leased to the lanes, and hints at the rest. It reports whether there is a rest.
+func (b *batcher) handOver(ctx context.Context, s *sending, now time.Time) (waiting bool) {
+	for i, del := range s.new.Deliveries {
+		if !s.leased[i] {
+			b.d.feed.hint(LaneID{del.EndpointID, Fresh}, latest(del.DueAt, now))
 			waiting = true
 			continue
 		}
 		it := &item{Claimed: Claimed{
 			Delivery: Delivery{
-				ID: del.ID, EventID: call.event.Event.ID, EndpointID: del.EndpointID,
-				State: Delivering, DueAt: call.now.Add(del.Lease), CreatedAt: call.now,
+				ID: del.ID, EventID: s.new.Event.ID, EndpointID: del.EndpointID,
+				State: Delivering, DueAt: now.Add(del.Lease), ExpiresAt: del.ExpiresAt, CreatedAt: now,
 			},
-			Event: call.event.Event, Token: 1, LeaseUntil: call.now.Add(del.Lease),
+			Event: s.new.Event, Token: 1, LeaseUntil: now.Add(del.Lease),
 		}}
 		if !b.d.lanes.redeem(it) {
 			b.d.giveBack(ctx, it)
 			b.d.lanes.cancel(del.EndpointID)
 		}
 	}
-	if waiting {
-		b.d.feed.kick()
-	}
+	return waiting
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -115,11 +116,14 @@ func (d *Dispatcher) checkEndpoint(ep *Endpoint) error {
 	if err := checkLimits(ep, bad); err != nil {
 		return err
 	}
-	return d.checkSending(ep, bad)
+	if reason := d.backlogs.check(ep.MaxBacklog); reason != "" {
+		return bad("MaxBacklog", reason)
+	}
+	return d.checkSending(ep, profile, bad)
 }
 
 // checkSending checks what goes into an endpoint's requests, and how they travel.
-func (d *Dispatcher) checkSending(ep *Endpoint, bad func(field, reason string) error) error {
+func (d *Dispatcher) checkSending(ep *Endpoint, profile *Profile, bad func(field, reason string) error) error {
 	if err := validateHeader(ep.Header); err != nil {
 		if fe, ok := errors.AsType[*FieldError](err); ok {
 			return bad("Header", fe.Reason)
@@ -144,11 +148,11 @@ func (d *Dispatcher) checkSending(ep *Endpoint, bad func(field, reason string) e
 			return bad("Proxy", "is set, but DispatcherOptions.Transport replaces what it configures")
 		}
 	}
-	return checkOwnHeaders(ep, bad)
+	return checkOwnHeaders(ep, schemeHeaders(profile.Scheme), bad)
 }
 
-// checkOwnHeaders checks that no two of an endpoint's settings set one header.
-func checkOwnHeaders(ep *Endpoint, bad func(field, reason string) error) error {
+// checkOwnHeaders checks that no two of an endpoint's settings set one header, and none one that its scheme signs with.
+func checkOwnHeaders(ep *Endpoint, signed []string, bad func(field, reason string) error) error {
 	auth, sequence := ep.Auth.headerName(), ""
 	if ep.SequenceHeader != "" {
 		if !h1.ValidName(ep.SequenceHeader) {
@@ -162,12 +166,20 @@ func checkOwnHeaders(ep *Endpoint, bad func(field, reason string) error) error {
 			return bad("SequenceHeader", sequence+" is set by Auth")
 		}
 	}
+	switch {
+	case slices.Contains(signed, auth):
+		return bad("Auth", auth+" belongs to the signature")
+	case slices.Contains(signed, sequence):
+		return bad("SequenceHeader", sequence+" belongs to the signature")
+	}
 	for name := range ep.Header {
-		switch http.CanonicalHeaderKey(name) {
-		case auth:
+		switch name = http.CanonicalHeaderKey(name); {
+		case name == auth:
 			return bad("Header", auth+" is set by Auth")
-		case sequence:
+		case name == sequence:
 			return bad("Header", sequence+" is set by SequenceHeader")
+		case slices.Contains(signed, name):
+			return bad("Header", name+" belongs to the signature")
 		}
 	}
 	return nil

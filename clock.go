@@ -82,3 +82,11 @@ func (c *storeClock) estimate() time.Time {
 	}
 	return last.store.Add(time.Since(last.local)).Truncate(time.Microsecond)
 }
+
+// latest is the later of two times.
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}

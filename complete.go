@@ -31,6 +31,8 @@ type completer struct {
 	urgent  bool      // something waits for the outcome: do not linger
 	dropped int       // outcomes for which there was no room when Run ended
 	failing time.Time // since when nothing can be recorded; zero: all is well
+
+	tells bool // the store tells whom an end woke; known to the goroutine that flushes alone
 }
 
 // finished is an outcome with what is needed to tell of it.
@@ -284,7 +286,6 @@ func (c *completer) record(ctx context.Context, batch []finished) error {
 	if err != nil {
 		return err
 	}
-	woken := false
 	for i, f := range batch {
 		if res.Outcomes[i] != Applied {
 			c.d.traceStale(ctx, f)
@@ -298,14 +299,8 @@ func (c *completer) record(ctx context.Context, batch []finished) error {
 		case Expired:
 			c.d.traceExpired(ctx, f.item.Delivery, f.outcome.Reason)
 		}
-		if f.item.Delivery.OrderingKey != "" && f.outcome.Next.Final() {
-			c.d.feed.hint(LaneID{f.outcome.EndpointID, Fresh}, req.Now)
-			woken = true
-		}
 	}
-	if woken {
-		c.d.feed.kick()
-	}
+	c.wakeNext(batch, res)
 	return nil
 }
 

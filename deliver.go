@@ -95,15 +95,14 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, tim
 	}
 	outcome, ours := d.ownFault(rt, it, a, &res)
 	if !ours {
-		d.health.observe(rt, it, a, res.RetryAfter)
+		if res.tells() {
+			d.health.observe(rt, it, a, res.RetryAfter)
+		}
 		outcome = d.judge(ctx, rt, it, a, res.RetryAfter)
 	}
 	d.traceAttemptDone(traced, it, a, outcome.Next)
 	return outcome, a.Duration
 }
-
-// panicDetail is the detail of an attempt that panicked.
-const panicDetail = "panic; the log has more"
 
 // attempt makes the HTTP try. A panic in the caller's transport or scheme is a failure of this attempt alone. What it says
 // goes to the log and nowhere else: attempts are read by more people.
@@ -113,7 +112,7 @@ func (d *Dispatcher) attempt(ctx context.Context, t *target, it *item, prepare f
 		if p := recover(); p != nil {
 			d.log.Error("webhook: an attempt panicked", slog.String("endpoint", it.Delivery.EndpointID),
 				slog.String("delivery", it.Delivery.ID), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			res = attemptResult{StartedAt: began, Duration: time.Since(began), Kind: NetErrorOther, Detail: panicDetail}
+			res = attemptResult{StartedAt: began, Duration: time.Since(began), Kind: NetErrorOther, Detail: "panic; the log has more", Panicked: true}
 		}
 	}()
 	return d.client.attemptIn(ctx, t, &it.Event, it.Delivery.Sequence, prepare)

@@ -86,6 +86,7 @@ type Dispatcher struct {
 	batcher   *batcher
 	completer *completer
 	running   atomic.Bool
+	tests     chan struct{} // one for each test or verification under way
 
 	statuses   statuses
 	tenants    *tenants
@@ -103,7 +104,7 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 	if store == nil {
 		return nil, &FieldError{Op: "dispatcher", Field: "store", Reason: "is nil"}
 	}
-	d := &Dispatcher{store: store, clock: newStoreClock(store)}
+	d := &Dispatcher{store: store, clock: newStoreClock(store), tests: make(chan struct{}, testsMost)}
 	if opts != nil {
 		d.opts = *opts
 	}
@@ -138,6 +139,9 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 	d.tenants, d.transports, d.health, d.verify = newTenants(d), newTransports(d), newHealth(d), newVerification(d)
 	d.life, d.backlogs, d.alarms = newLife(d), newBacklogs(d), newAlarms(d)
 	d.unknown.tenant = d.tenants.get("")
+	if reason := d.backlogs.check(d.opts.Alarms.Backlog); reason != "" {
+		return nil, &FieldError{Op: "dispatcher", Field: "Alarms", Reason: "Backlog " + reason}
+	}
 	if d.routes, err = newRoutes(d, store); err != nil {
 		return nil, err
 	}

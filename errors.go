@@ -29,6 +29,9 @@ var (
 	// ErrBlockedAddress: the address is private, loopback, link-local or otherwise special, and not allowed.
 	ErrBlockedAddress = safedial.ErrBlocked
 
+	// ErrUnverified: an endpoint did not show that it wants what it gets.
+	ErrUnverified = errors.New("endpoint did not verify")
+
 	// ErrRunning: Run is called while it runs.
 	ErrRunning = errors.New("already running")
 

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 )
@@ -14,8 +15,10 @@ const (
 	claimRows  = 512 // deliveries asked for in one claim
 
 	claimFailures = 3                     // of single lanes, and no success, tell that the store is away
+	sparsePause   = 10 * time.Millisecond // between claims for tenants that had nothing, while there is no room for others
 	barrenPause   = 10 * time.Millisecond // after a claim that got nothing where the store says that there is more
 	rateMost      = 10 * time.Second      // a limited lane is asked for so often at least: its rate may have changed
+	beat          = 20 * time.Millisecond // limited endpoints are asked for on beats where their bursts allow it: together, for several each
 )
 
 // feed fills the lanes from the store: it knows which lanes have work (from walking Store.Lanes once a poll, and from
@@ -30,29 +33,46 @@ type feed struct {
 	eased  []string             // endpoints that may get more than before
 
 	known  map[string]*feedEndpoint
-	ring   []*feedEndpoint // all known, in the order of the round
-	cursor int
-	after  LaneID // where the walk under way goes on
-	walks  int    // counts completed walks, to find lanes that are gone
+	turns  fair[*feedEndpoint] // have due work, as far as is known
+	timers timers              // the others that are known to have some later
+	sparse []*feedEndpoint     // of tenants that had nothing, while there is no room for a claim
+
+	nextSparse time.Time // no claim for those earlier
+
+	roomy  []string        // scratch of plan
+	picked []*feedEndpoint // the same
+	phase  time.Duration   // of the beats on which limited endpoints are asked for
+	after  LaneID          // where the walk under way goes on
+	walks  int             // counts completed walks, to find lanes that are gone
 }
 
 // feedEndpoint is what is known of the two lanes of an endpoint.
 type feedEndpoint struct {
-	id    string
-	class [2]laneWork
+	id     string
+	tenant *tenant
+	class  [2]laneWork
+	queued bool      // stands in feed.turns
+	timer  time.Time // of the earliest entry in feed.timers; zero: none
+
+	notBefore time.Time // its rate allows nothing earlier
+	limit     Rate      // that rate
 
 	// contended: the last plan found both lanes due. debt: fresh deliveries that were claimed while retries waited, less 7
 	// for each retry claimed; from 7 on retries come first.
 	contended bool
 	debt      int
+
+	// While a claim is planned:
+	route *route
+	asked int // deliveries
+	room  int // for more
 }
 
 // laneWork is what is known of a lane's work.
 type laneWork struct {
-	due       time.Time // earliest due time; zero: nothing known
-	from      time.Time // lower bound for the next claim
-	notBefore time.Time // its rate allows nothing earlier
-	walk      int       // number of the walk that saw it last
+	due  time.Time // earliest due time; zero: nothing known
+	from time.Time // lower bound for the next claim
+	walk int       // number of the walk that saw it last
 }
 
 func newFeed(d *Dispatcher) *feed {
@@ -99,7 +119,8 @@ func (f *feed) wakeUp() {
 // leases to end, and what comes too late is given back until records ends.
 func (f *feed) run(ctx, attempts, records context.Context) {
 	clear(f.known)
-	f.ring, f.cursor, f.after = f.ring[:0], 0, LaneID{}
+	f.turns, f.timers, f.sparse, f.after = fair[*feedEndpoint]{}, nil, nil, LaneID{}
+	f.phase = rand.N(beat)
 	asked, nextWalk, rested := false, time.Now(), time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -114,6 +135,7 @@ func (f *feed) run(ctx, attempts, records context.Context) {
 			asked, rested = false, time.Now().Add(4*time.Since(began))
 			nextWalk = time.Now().Add(f.d.opts.Poll)
 		}
+		f.ripen()
 		more, err := f.claim(attempts, records)
 		if err != nil && ctx.Err() == nil {
 			f.d.log.Error("webhook: claim failed; trying again", slog.Any("error", err))
@@ -124,6 +146,9 @@ func (f *feed) run(ctx, attempts, records context.Context) {
 		until := nextWalk
 		if asked && rested.Before(until) {
 			until = rested
+		}
+		if len(f.sparse) > 0 && f.nextSparse.Before(until) {
+			until = f.nextSparse
 		}
 		timer.Reset(f.pause(until))
 		select {
@@ -137,13 +162,8 @@ func (f *feed) run(ctx, attempts, records context.Context) {
 // pause is how long there is nothing to do: until the given time or the next due time, whichever comes first.
 func (f *feed) pause(until time.Time) time.Duration {
 	wait := time.Until(until)
-	now := f.d.clock.estimate()
-	for _, e := range f.ring {
-		for _, w := range e.class {
-			if w.due.After(now) {
-				wait = min(wait, w.due.Sub(now))
-			}
-		}
+	if len(f.timers) > 0 {
+		wait = min(wait, f.timers[0].at.Sub(f.d.clock.estimate()))
 	}
 	return max(wait, 0)
 }
@@ -152,23 +172,32 @@ func (f *feed) pause(until time.Time) time.Duration {
 func (f *feed) takeHints() bool {
 	f.hintMu.Lock()
 	defer f.hintMu.Unlock()
+	now := f.d.clock.estimate()
 	for id, due := range f.hints {
-		w := f.lane(id)
+		e := f.endpoint(id.EndpointID)
+		w := &e.class[id.Class]
 		w.walk = f.walks
 		if w.due.IsZero() || due.Before(w.due) {
-			w.due = latest(due, w.notBefore)
+			w.due = due
 		}
 		if due.Before(w.from) {
 			w.from = due
 		}
+		f.arrive(e, now)
 	}
 	clear(f.hints)
 	for _, id := range f.eased {
-		for c := 0; f.known[id] != nil && c < len(f.known[id].class); c++ {
-			if w := &f.known[id].class[c]; !w.notBefore.IsZero() {
-				w.due, w.notBefore = f.d.clock.estimate(), time.Time{}
+		e := f.known[id]
+		if e == nil || e.notBefore.IsZero() {
+			continue
+		}
+		e.notBefore = time.Time{}
+		for c := range e.class {
+			if w := &e.class[c]; w.due.After(now) {
+				w.due = now // it was put off by the rate, or the claim that finds nothing tells
 			}
 		}
+		f.arrive(e, now)
 	}
 	f.eased = nil
 	asked := f.walk
@@ -176,14 +205,13 @@ func (f *feed) takeHints() bool {
 	return asked
 }
 
-func (f *feed) lane(id LaneID) *laneWork {
-	e := f.known[id.EndpointID]
+func (f *feed) endpoint(id string) *feedEndpoint {
+	e := f.known[id]
 	if e == nil {
-		e = &feedEndpoint{id: id.EndpointID}
-		f.known[id.EndpointID] = e
-		f.ring = append(f.ring, e)
+		e = &feedEndpoint{id: id}
+		f.known[id] = e
 	}
-	return &e.class[id.Class]
+	return e
 }
 
 // walkLanes reads all lanes, or as many pages as half a poll allows; the next call then goes on from there.
@@ -197,9 +225,15 @@ func (f *feed) walkLanes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		now := f.d.clock.estimate()
 		for _, l := range res.Lanes {
-			w := f.lane(l.LaneID)
-			w.due, w.from, w.walk = latest(l.Earliest, w.notBefore), l.Earliest, f.walks+1
+			e := f.endpoint(l.EndpointID)
+			w := &e.class[l.Class]
+			w.due, w.from, w.walk = l.Earliest, l.Earliest, f.walks+1
+			if !e.notBefore.IsZero() && e.limit != f.d.routes.lookup(e.id).effectiveRate() {
+				e.notBefore = time.Time{} // another rate may allow it earlier
+			}
+			f.arrive(e, now)
 		}
 		f.after = res.Next
 		if res.Next == (LaneID{}) {
@@ -215,8 +249,7 @@ func (f *feed) walkLanes(ctx context.Context) error {
 
 // forget drops lanes that neither the last walk nor a hint since the one before has seen.
 func (f *feed) forget() {
-	kept := f.ring[:0]
-	for _, e := range f.ring {
+	for id, e := range f.known {
 		live := false
 		for c := range e.class {
 			if e.class[c].walk < f.walks-1 || e.class[c].walk < f.walks && e.class[c].due.IsZero() {
@@ -224,22 +257,16 @@ func (f *feed) forget() {
 			}
 			live = live || e.class[c].walk > 0
 		}
-		if live {
-			kept = append(kept, e)
-		} else {
-			delete(f.known, e.id)
+		if !live {
+			delete(f.known, id)
 		}
-	}
-	clear(f.ring[len(kept):])
-	f.ring = kept
-	if f.cursor >= len(kept) {
-		f.cursor = 0
 	}
 }
 
 // claim asks the store for deliveries of lanes that are due and have room, in turn. It reports whether to go on at once.
 func (f *feed) claim(ctx, records context.Context) (more bool, err error) {
 	if f.d.completer.isFailing() {
+		f.sparse = f.sparse[:0]
 		return false, nil
 	}
 	req, cut := f.plan()
@@ -269,8 +296,9 @@ func (f *feed) ask(ctx, records context.Context, req *ClaimRequest, tally *claim
 	tally.err = err
 	if len(req.Lanes) == 1 {
 		tally.failed++
-		f.lane(req.Lanes[0].LaneID).due = time.Time{} // not before the next walk
-		f.d.lanes.settleClaim(req.Lanes[0].EndpointID, false)
+		l := &req.Lanes[0]
+		f.endpoint(l.EndpointID).class[l.Class].due = time.Time{} // not before the next walk
+		f.settle(l, 0, req.Now)
 		return 0
 	}
 	half := len(req.Lanes) / 2
@@ -309,7 +337,7 @@ func (f *feed) askOnce(ctx, records context.Context, req *ClaimRequest) (int, er
 	for i := range res.Deliveries {
 		it := &item{Claimed: res.Deliveries[i]}
 		got[it.lane()]++
-		if !f.d.lanes.push(it, f.d.routes.inFlightCap(it.Delivery.EndpointID)) {
+		if !f.d.lanes.push(it, f.d.routes.lookup(it.Delivery.EndpointID)) {
 			f.d.giveBack(records, it)
 		}
 	}
@@ -317,26 +345,33 @@ func (f *feed) askOnce(ctx, records context.Context, req *ClaimRequest) (int, er
 		f.note(&req.Lanes[i], &res.Lanes[i], got[req.Lanes[i].LaneID], req.Now)
 	}
 	for i := range req.Lanes {
-		id := req.Lanes[i].EndpointID
-		e := f.known[id]
-		f.d.lanes.settleClaim(id, e.class[Fresh].isDue(req.Now) || e.class[Retry].isDue(req.Now))
+		f.settle(&req.Lanes[i], got[req.Lanes[i].LaneID], req.Now)
 	}
 	return len(res.Deliveries), nil
 }
 
+// settle ends what planEndpoint began for a lane.
+func (f *feed) settle(asked *LaneClaim, got int, now time.Time) {
+	e := f.endpoint(asked.EndpointID)
+	f.turns.charge(e.tenant, got-asked.Max)
+	f.d.lanes.settleClaim(e.id, e.class[Fresh].isDue(now) || e.class[Retry].isDue(now))
+	f.place(e, now)
+}
+
 // note remembers how a claim that yielded got deliveries of a lane left it.
 func (f *feed) note(asked *LaneClaim, status *LaneStatus, got int, now time.Time) {
-	w := f.lane(asked.LaneID)
+	e := f.endpoint(asked.EndpointID)
+	w := &e.class[asked.Class]
 	w.from = status.NextFrom
 	switch {
 	case status.Held:
 		w.due = status.HeldUntil
 	case !status.RateUntil.IsZero():
-		w.notBefore = status.RateUntil
-		if most := now.Add(rateMost); w.notBefore.After(most) {
-			w.notBefore = most
+		e.notBefore, e.limit = f.onBeat(status.RateUntil, asked.Rate), asked.Rate
+		if most := now.Add(rateMost); e.notBefore.After(most) {
+			e.notBefore = most
 		}
-		w.due = w.notBefore
+		w.due = e.notBefore
 	case status.More:
 		w.due = now
 	default:
@@ -345,18 +380,11 @@ func (f *feed) note(asked *LaneClaim, status *LaneStatus, got int, now time.Time
 	if got == 0 && w.isDue(now) { // others have them locked, or the store looked at many that wait for their ordering key
 		w.due = now.Add(barrenPause)
 	}
-	if e := f.known[asked.EndpointID]; e.contended && asked.Class == Fresh {
+	if e.contended && asked.Class == Fresh {
 		e.debt = min(e.debt+got, 8*retryEvery)
 	} else if asked.Class == Retry {
 		e.debt = max(e.debt-retryEvery*got, 0)
 	}
-}
-
-func latest(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
 }
 
 func (w *laneWork) isDue(now time.Time) bool { return !w.due.IsZero() && !w.due.After(now) }

@@ -51,7 +51,7 @@ func (h *health) watch(st *endpointStatus) {
 // observe takes note of an attempt that says something about its endpoint: each but tests, and failures of our own. It is called by
 // senders, before the outcome is recorded, and must be quick. retryAfter is what the answer asks for, bounded; 0: nothing.
 func (h *health) observe(rt *route, _ *item, a *Attempt, retryAfter time.Duration) {
-	if rt.health.Kind == healthOff || saysNothing(a) {
+	if rt.health.Kind == healthOff {
 		return
 	}
 	ok := a.Error == "" && rt.success.Accepts(a.Status)
@@ -91,17 +91,6 @@ func (h *health) observe(rt *route, _ *item, a *Attempt, retryAfter time.Duratio
 	if urgent {
 		h.kick()
 	}
-}
-
-// saysNothing reports whether an attempt tells nothing of its endpoint, because it never got so far.
-func saysNothing(a *Attempt) bool {
-	switch a.Error {
-	case "":
-		return false
-	case NetErrorRequest, NetErrorBlocked, NetErrorLocal, NetErrorProxy, NetErrorResolver, NetErrorCanceled:
-		return true
-	}
-	return a.Error == NetErrorOther && a.Detail == panicDetail
 }
 
 // shortReason is what a failed attempt came to, in at most 200 bytes.
@@ -230,7 +219,7 @@ func (h *health) stepOne(st *endpointStatus, rt *route, now int64, last bool) (p
 			st.meter.epoch = epoch{}
 		}
 		st.pending = 0
-		if p.step.next.doc.encode() == nil && st.known.doc.encode() == nil && st.seen.firstFailure == 0 &&
+		if p.step.next.doc.isIdle() && st.known.doc.isIdle() && st.seen.firstFailure == 0 &&
 			p.step.next.notBefore == 0 && st.meter.window.at == 0 {
 			st.seen, st.watched = observed{}, false
 		}

@@ -24,7 +24,7 @@ type healthDoc struct {
 	WarnedAt  int64 `json:"w,omitempty"`
 	NoticedAt int64 `json:"nt,omitempty"` // the warning is a notice, too
 
-	Verified    string `json:"v,omitempty"` // what was verified; see verification
+	Verified    string `json:"v,omitempty"` // verification's, as in verifyDoc, and left as they are
 	VerifyTries int    `json:"vt,omitempty"`
 	VerifyAt    int64  `json:"va,omitempty"`
 }
@@ -42,9 +42,12 @@ func (d *healthDoc) recovered() healthDoc {
 	return healthDoc{LastSuccess: d.LastSuccess, LastFailure: d.LastFailure, Verified: d.Verified, VerifyTries: d.VerifyTries, VerifyAt: d.VerifyAt}
 }
 
+// isIdle reports whether nothing is wrong.
+func (d *healthDoc) isIdle() bool { return d.Stage == "" && d.FailingSince == 0 && d.Pace == 0 }
+
 // encode is d as a store keeps it; nil when there is nothing to keep.
 func (d *healthDoc) encode() []byte {
-	if d.Stage == "" && d.FailingSince == 0 && d.Pace == 0 && d.Verified == "" && d.VerifyTries == 0 && d.VerifyAt == 0 {
+	if d.isIdle() && d.Verified == "" && d.VerifyTries == 0 && d.VerifyAt == 0 {
 		return nil
 	}
 	doc, _ := json.Marshal(d) // of numbers and strings: cannot fail

@@ -71,7 +71,7 @@ func (h *health) learn(in *EndpointState, anyway bool) {
 	st.hold.Store(in.Hold)
 	h.enforce(st, &st.known, rt)
 	st.touched = true
-	fresh := !st.watched && st.known.doc.encode() != nil
+	fresh := !st.watched && !st.known.doc.isIdle()
 	st.watched = st.watched || fresh
 	st.mu.Unlock()
 	if fresh {
@@ -194,9 +194,22 @@ func (h *health) resume(ctx context.Context, rt *route, reason string, may func(
 	return err
 }
 
+// resumed is told that the hold of an endpoint was ended otherwise: what was kept goes out at a safe pace.
+func (h *health) resumed(ctx context.Context, id string) {
+	rt := h.routeOf(id)
+	if rt.health.Kind == healthOff {
+		return
+	}
+	err := h.change(ctx, rt, func(s *stepping) *edit {
+		s.drain("it was let go")
+		return &edit{}
+	})
+	if err != nil && ctx.Err() == nil {
+		h.d.log.Warn("webhook: could not begin slowly with an endpoint", slog.String("endpoint", id), slog.Any("error", err))
+	}
+}
+
 // testSucceeded is told that an endpoint answered a test with a success, which may end a hold that its failures made.
-//
-//lint:ignore U1000 called by tests of endpoints, which are to come
 func (h *health) testSucceeded(ctx context.Context, rt *route) {
 	if rt.health.KeepHeld || h.states == nil {
 		return
@@ -254,7 +267,7 @@ func (h *health) applied(ctx context.Context, p *planned, put *NewState, version
 		}
 		h.enforce(st, &st.known, p.rt)
 	}
-	fresh := !st.watched && st.known.doc.encode() != nil
+	fresh := !st.watched && !st.known.doc.isIdle()
 	st.watched = st.watched || fresh
 	st.mu.Unlock()
 	if fresh {

@@ -46,7 +46,7 @@ type AttemptStartInfo struct {
 	Event    Event
 	Delivery Delivery
 	Number   int         // 1 is the first try
-	Header   http.Header // of the request before it is signed; may be added to, as for trace propagation
+	Header   http.Header // before what the endpoint adds and the signature; may be added to, as for trace propagation
 }
 
 // AttemptDoneInfo is what [Trace.AttemptDone] gets.
@@ -133,7 +133,7 @@ type AlarmInfo struct {
 	Kind       AlarmKind
 	EndpointID string        // "": of all together
 	Age        time.Duration // with AlarmOldestDue
-	Waiting    int           // with AlarmBacklog
+	Waiting    int           // with AlarmBacklog; one more than the bound means as many or more. With AlarmBlockedKey, how many keys; at most 100
 	Since      time.Time     // when the bound was passed, as far as this process saw
 	Cleared    bool          // the bound is kept again
 	Owner      string        // the dispatcher that tells

@@ -11,6 +11,9 @@ const (
 	prefetchTime  = 250 * time.Millisecond // as many as its senders are expected to start in this time …
 	prefetchMost  = 512                    // … and no more than this
 	prefetchBytes = 64 << 20               // payloads waiting in memory, over all endpoints
+
+	// limitedTime is what may be claimed ahead for an endpoint with a rate, in terms of that rate: each has its token already.
+	limitedTime = 20 * time.Millisecond
 )
 
 // item is a leased delivery waiting in memory for a sender, or being sent.
@@ -34,15 +37,17 @@ func (it *item) lane() LaneID {
 // size is what an item weighs against prefetchBytes.
 func (it *item) size() int { return len(it.Event.Payload) + 512 }
 
-// lanes hands leased deliveries to free senders: round robin over the endpoints, fresh deliveries before retries but
-// retries at least 1 in 8, and never more than an endpoint's cap at once. It knows nothing of stores.
+// lanes hands leased deliveries to free senders: tenants in proportion to their weights, round robin over the endpoints of each,
+// fresh deliveries before retries but retries at least 1 in 8, and never more than an endpoint's cap at once. It knows
+// nothing of stores.
 type lanes struct {
 	mu        sync.Mutex
 	work      sync.Cond // senders wait here for an item
 	settled   sync.Cond // the drain waits here for reservations to be used or returned
 	byID      map[string]*endpointLanes
-	ready     fairReady            // have an item and a free slot, each once
-	parked    fifo[*endpointLanes] // would be ready, but are slow, and there are as many slow attempts as may be
+	ready     fair[*endpointLanes] // have an item and a free slot, each once
+	parked    fair[*endpointLanes] // would be ready, but are slow, and there are as many slow attempts as may be
+	hungry    fair[*endpointLanes] // are slow and have nothing to start, and the feed was refused for the same reason
 	lasting   fifo[*item]          // attempts that are overdue but do not count as slow, as there are too many of those
 	open      bool                 // takes items and reservations
 	grow      func()               // starts another sender
@@ -55,14 +60,17 @@ type lanes struct {
 	bytes     int                  // size of all items waiting
 	typical   int                  // size of an item, on average
 	reserved  int
-	full      bool   // the feed found no room at all, and is kicked when there is some
-	kick      func() // wakes the feed: there is room for more of a lane it wants to fill
+	full      bool     // the feed found no room at all, and is kicked when there is some
+	roomy     []string // endpoints that the feed was refused, and that have room now
+	kick      func()   // wakes the feed: there is room for more of a lane it wants to fill
 }
 
 // endpointLanes is one endpoint's share of the process. Its fields belong to lanes.mu.
 type endpointLanes struct {
 	id       string
+	tenant   *tenant
 	cap      int // attempts under way at once
+	ahead    int // as many as may be prefetched, however quick it is
 	inFlight int
 	reserved int // slots promised to sends that are being committed
 	fresh    fifo[*item]
@@ -70,6 +78,7 @@ type endpointLanes struct {
 	turns    int  // items taken, to give retries their turn
 	inReady  bool // stands in lanes.ready or is parked
 	parked   bool
+	hungry   bool // stands in lanes.hungry
 	overdue  int  // attempts under way that have lasted slowAfter
 	wanted   bool // the feed is to be kicked when there is room
 	counted  int  // its part of lanes.startable
@@ -93,26 +102,29 @@ func (l *lanes) start(grow func()) {
 	}
 }
 
-// get returns the endpoint's lanes with its present cap. The caller holds l.mu.
-func (l *lanes) get(id string, cap int) *endpointLanes {
+// get returns the endpoint's lanes with what now counts for it. The caller holds l.mu.
+func (l *lanes) get(id string, rt *route) *endpointLanes {
 	e := l.byID[id]
 	if e == nil {
 		e = &endpointLanes{id: id}
 		l.byID[id] = e
 	}
-	e.cap = cap
+	e.cap, e.tenant, e.ahead = rt.inFlight, rt.tenant, prefetchMost
+	if rate := rt.effectiveRate(); rate.Events > 0 {
+		e.ahead = int(min(rate.perSecond()*limitedTime.Seconds(), prefetchMost))
+	}
 	return e
 }
 
 // reserve promises a sender to a delivery that is about to be committed. It fails when none is free for it now: then the
 // delivery waits in the store like any other.
-func (l *lanes) reserve(id string, cap int) bool {
+func (l *lanes) reserve(id string, rt *route) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.open || l.idle <= l.reserved+l.startable {
 		return false
 	}
-	e := l.get(id, cap)
+	e := l.get(id, rt)
 	if e.backlog || e.isSlow() && l.slow >= slowShare*l.senders || e.inFlight+e.reserved+e.waiting() >= e.cap {
 		l.tidy(e)
 		return false // what waits in the store comes first, above all retries
@@ -154,10 +166,10 @@ func (l *lanes) unreserve(e *endpointLanes) {
 }
 
 // push queues a claimed delivery. It reports whether it was taken; after stop it is not, and must be given back.
-func (l *lanes) push(it *item, cap int) bool {
+func (l *lanes) push(it *item, rt *route) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.put(l.get(it.Delivery.EndpointID, cap), it)
+	return l.put(l.get(it.Delivery.EndpointID, rt), it)
 }
 
 func (l *lanes) put(e *endpointLanes, it *item) bool {
@@ -181,7 +193,7 @@ func (l *lanes) put(e *endpointLanes, it *item) bool {
 func (l *lanes) offer(e *endpointLanes) {
 	if !e.inReady && e.waiting() > 0 && e.inFlight < e.cap {
 		e.inReady = true
-		l.ready.push(e)
+		l.ready.push(e.tenant, e)
 		l.work.Signal()
 	}
 }
@@ -211,7 +223,7 @@ func (l *lanes) next() *item {
 // takeReady takes the next item of an endpoint that may start one, and parks those that may not.
 func (l *lanes) takeReady() *item {
 	for {
-		e, ok := l.ready.pop()
+		e, whose, ok := l.ready.pop()
 		switch {
 		case !ok:
 			return nil
@@ -220,7 +232,7 @@ func (l *lanes) takeReady() *item {
 			continue
 		case e.isSlow() && l.slow >= slowShare*l.senders:
 			e.parked = true
-			l.parked.push(e)
+			l.parked.push(e.tenant, e)
 			continue
 		}
 		e.inReady = false
@@ -228,7 +240,9 @@ func (l *lanes) takeReady() *item {
 		e.inFlight++
 		l.taken(e, it)
 		if e.isSlow() {
-			l.countSlow(it)
+			l.countSlow(it) // on a sender of its own: it costs the others nothing
+		} else {
+			l.ready.charge(whose, 1)
 		}
 		l.offer(e)
 		l.refill(e)
@@ -286,27 +300,36 @@ func (l *lanes) done(it *item, took time.Duration) {
 // refill wakes the feed, once, when a lane that it wants to fill has run low.
 func (l *lanes) refill(e *endpointLanes) {
 	if e.wanted && e.waiting() <= e.prefetch()/2 && e.room() > 0 {
-		e.wanted = false
-		l.kick()
+		l.feedMore(e)
 	}
+}
+
+// feedMore tells the feed that there is room for an endpoint that it wants to fill.
+func (l *lanes) feedMore(e *endpointLanes) {
+	e.wanted = false
+	l.roomy = append(l.roomy, e.id)
+	l.kick()
 }
 
 // tidy forgets an endpoint that has nothing in memory. Its average goes too: it is learned anew.
 func (l *lanes) tidy(e *endpointLanes) {
-	if e.inFlight == 0 && e.reserved == 0 && e.waiting() == 0 && !e.inReady && !e.wanted && !e.backlog && len(l.byID) > 1024 {
+	if e.inFlight == 0 && e.reserved == 0 && e.waiting() == 0 && !e.inReady && !e.hungry && !e.wanted && !e.backlog && len(l.byID) > 1024 {
 		delete(l.byID, e.id)
 	}
 }
 
 // room tells how many due deliveries may be claimed for an endpoint now. From then on nothing is handed over to it past those that
 // wait in the store, until settleClaim. When there is no room, the feed is kicked as soon as there is.
-func (l *lanes) room(id string, cap int) int {
+func (l *lanes) room(id string, rt *route, most int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.get(id, cap)
-	n := e.room()
-	if e.isSlow() {
-		n = min(n, slowShare*l.senders-l.slow-l.granted)
+	e := l.get(id, rt)
+	n := min(e.room(), most)
+	if places := slowShare*l.senders - l.slow - l.granted; n > 0 && e.isSlow() {
+		if n = min(n, places); n <= 0 && !e.hungry {
+			e.hungry = true
+			l.hungry.push(e.tenant, e)
+		}
 		l.granted += max(n, 0)
 	}
 	e.wanted, e.backlog = n <= 0, true
@@ -325,14 +348,18 @@ func (l *lanes) settleClaim(id string, more bool) {
 }
 
 // limit tells how many deliveries may be claimed in all, at the beginning of a plan. When that is none, or too few to be worth
-// a claim, it is 0, and the feed is kicked when it is more.
-func (l *lanes) limit() int {
+// a claim, it is 0, and the feed is kicked when it is more; a few may be claimed all the same. It adds to roomy the endpoints that have
+// had no room, and have some now.
+func (l *lanes) limit(roomy []string) (n, few int, all []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.granted = 0
-	n := l.allowance()
+	n = l.allowance()
 	l.full = n == 0
-	return n
+	roomy = append(roomy, l.roomy...)
+	l.roomy = l.roomy[:0]
+	few = min((l.senders+7)/8, (prefetchBytes-l.bytes)/max(l.typical, 1))
+	return n, few, roomy
 }
 
 // allowance is as many as there are idle senders, and up to two more for each sender as far as their payloads have room in
@@ -362,11 +389,11 @@ func (l *lanes) stop() []*item {
 			left = append(left, e.take())
 		}
 		l.count(e)
-		e.inReady, e.parked, e.wanted, e.backlog = false, false, false, false
+		e.inReady, e.parked, e.hungry, e.wanted, e.backlog = false, false, false, false, false
 	}
 	l.bytes = 0
-	l.ready, l.parked = fairReady{}, fifo[*endpointLanes]{}
-	l.lasting = fifo[*item]{}
+	l.ready, l.parked, l.hungry = fair[*endpointLanes]{}, fair[*endpointLanes]{}, fair[*endpointLanes]{}
+	l.lasting, l.roomy = fifo[*item]{}, nil
 	return left
 }
 
@@ -391,12 +418,12 @@ func (e *endpointLanes) room() int {
 	return e.cap + e.prefetch() - e.inFlight - e.reserved - e.waiting()
 }
 
-// prefetch is none until an attempt has been timed, and none for an endpoint that takes long.
+// prefetch is none until an attempt has been timed, and none for an endpoint that takes long. With a rate it is a few.
 func (e *endpointLanes) prefetch() int {
 	if e.average <= 0 || e.isSlow() {
 		return 0
 	}
-	return int(min(time.Duration(e.cap)*prefetchTime/e.average, prefetchMost))
+	return int(min(time.Duration(e.cap)*prefetchTime/e.average, time.Duration(e.ahead)))
 }
 
 // take removes the next item: a fresh one, but a retry in every eighth turn and when there is nothing fresh.

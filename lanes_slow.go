@@ -47,7 +47,8 @@ func (l *lanes) slowDown(it *item) (left []*item) {
 	return left
 }
 
-// useSlow uses the place of a slow attempt that has ended: for one that takes a sender from the quick ones, else to begin one.
+// useSlow uses the place of a slow attempt that has ended: for one that takes a sender from the quick ones, else to begin one,
+// else for one that waits in the store.
 func (l *lanes) useSlow() {
 	for it, ok := l.lasting.pop(); ok; it, ok = l.lasting.pop() {
 		if !it.over {
@@ -55,19 +56,42 @@ func (l *lanes) useSlow() {
 			return
 		}
 	}
-	l.unpark(nil)
+	if !l.unpark(nil) {
+		l.feedHungry()
+	}
 }
 
-// unpark lets a parked endpoint try again: any, now that there is room for a slow attempt, or one that is slow no longer.
-func (l *lanes) unpark(e *endpointLanes) {
-	for ok := true; e == nil || !e.parked; {
-		if e, ok = l.parked.pop(); !ok {
+// feedHungry lets the feed ask again for one endpoint that it could not fill as there were too many slow attempts.
+func (l *lanes) feedHungry() {
+	for {
+		e, whose, ok := l.hungry.pop()
+		if !ok {
+			return
+		}
+		if e.hungry = false; e.wanted {
+			l.hungry.charge(whose, 1)
+			l.feedMore(e)
 			return
 		}
 	}
+}
+
+// unpark lets a parked endpoint try again: any, now that there is room for a slow attempt, or one that is slow no longer. It
+// reports whether there was one.
+func (l *lanes) unpark(e *endpointLanes) bool {
+	for e == nil || !e.parked {
+		next, whose, ok := l.parked.pop()
+		if !ok {
+			return false
+		}
+		if e = next; e.parked { // else it went on without a place
+			l.parked.charge(whose, 1)
+		}
+	}
 	e.parked = false
-	l.ready.push(e)
+	l.ready.push(e.tenant, e)
 	l.work.Signal()
+	return true
 }
 
 // isSlow reports whether attempts for the endpoint last, as far as is known.

@@ -22,6 +22,7 @@ func (d *Dispatcher) maintain(ctx context.Context) {
 
 // upkeep does what deliveries do not wait for, until ctx ends. What it calls returns soon when ctx does.
 func (d *Dispatcher) upkeep(ctx context.Context) {
+	defer d.verify.wait()
 	nextPrune := time.Now().Add(pruneEvery)
 	for sleep(ctx, routesAge/2) {
 		d.life.sweep(ctx)

@@ -45,9 +45,12 @@ func (e *requestError) Error() string { return e.err.Error() }
 func (e *requestError) Unwrap() error { return e.err }
 
 // proxyError is a proxy's refusal to connect.
-type proxyError struct{ status string }
+type proxyError struct {
+	status int
+	text   string // with the status
+}
 
-func (e *proxyError) Error() string { return "proxy answered " + e.status }
+func (e *proxyError) Error() string { return "proxy answered " + e.text }
 
 // NetErrorKind names what went wrong with a request, from the error that net/http returned: one of the NetError constants,
 // or "" for nil.
@@ -70,6 +73,12 @@ func causeKind(err error) string {
 	}
 	if errors.Is(err, ErrBlockedAddress) {
 		return NetErrorBlocked
+	}
+	if fe, ok := errors.AsType[*faultError](err); ok {
+		return fe.kind
+	}
+	if isAny[x509.SystemRootsError](err) {
+		return NetErrorLocal
 	}
 	if _, ok := errors.AsType[*requestError](err); ok {
 		return NetErrorRequest
@@ -105,7 +114,7 @@ func timeoutKind(err error) string {
 func tlsKind(err error) string {
 	if isAny[*tls.CertificateVerificationError](err) || isAny[tls.RecordHeaderError](err) || isAny[tls.AlertError](err) ||
 		isAny[*tls.ECHRejectionError](err) || isAny[x509.UnknownAuthorityError](err) || isAny[x509.HostnameError](err) ||
-		isAny[x509.CertificateInvalidError](err) || isAny[x509.SystemRootsError](err) || errors.Is(err, http.ErrSchemeMismatch) {
+		isAny[x509.CertificateInvalidError](err) || errors.Is(err, http.ErrSchemeMismatch) {
 		return NetErrorTLS
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "remote error" || op.Op == "local error") {
@@ -136,6 +145,14 @@ var syscallKinds = []struct {
 }
 
 func syscallKind(err error) string {
+	// With IPv6 the network may say EACCES (ICMPv6: prohibited), and a machine without it says EADDRNOTAVAIL.
+	if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EADDRNOTAVAIL) {
+		if op, ok := errors.AsType[*net.OpError](err); ok {
+			if to, ok := op.Addr.(*net.TCPAddr); ok && to.IP.To4() == nil {
+				return NetErrorUnreachable
+			}
+		}
+	}
 	for _, k := range syscallKinds {
 		for _, e := range k.errs {
 			if errors.Is(err, e) {
@@ -216,52 +233,4 @@ func cleanDetail(text string) string {
 		cut--
 	}
 	return text[:cut] + more
-}
-
-// redactURLs removes user info and the values of queries from everything in text that looks like a URL or the end of one.
-func redactURLs(text string) string {
-	if !strings.Contains(text, "://") && !strings.Contains(text, "?") {
-		return text
-	}
-	var b strings.Builder
-	for text != "" {
-		n := strings.IndexAny(text, " \"'<>`")
-		if n < 0 {
-			n = len(text)
-		}
-		b.WriteString(redactURL(text[:n]))
-		if n < len(text) {
-			b.WriteByte(text[n])
-			n++
-		}
-		text = text[n:]
-	}
-	return b.String()
-}
-
-// redactURL does so for one word.
-func redactURL(word string) string {
-	if _, rest, ok := strings.Cut(word, "://"); ok {
-		head := word[:len(word)-len(rest)]
-		authority := rest
-		if i := strings.IndexAny(rest, "/?#"); i >= 0 {
-			authority = rest[:i]
-		}
-		if i := strings.LastIndexByte(authority, '@'); i >= 0 {
-			word = head + rest[i+1:]
-		}
-	}
-	path, query, ok := strings.Cut(word, "?")
-	if !ok {
-		return word
-	}
-	parts := strings.Split(query, "&")
-	for i, part := range parts {
-		if name, _, ok := strings.Cut(part, "="); ok {
-			parts[i] = name + "=…"
-		} else if part != "" && strings.Contains(path, "/") {
-			parts[i] = "…"
-		}
-	}
-	return path + "?" + strings.Join(parts, "&")
 }

@@ -50,7 +50,7 @@ func TestNetErrorKind(t *testing.T) {
 		{fmt.Errorf("x: %w", ErrBlockedAddress), NetErrorBlocked},
 		{&net.OpError{Op: "proxyconnect", Net: "tcp", Err: dialError(syscall.ECONNREFUSED)}, NetErrorProxy},
 		{&net.OpError{Op: "socks connect", Net: "tcp", Err: errors.New("general SOCKS server failure")}, NetErrorProxy},
-		{&proxyError{"407 Proxy Authentication Required"}, NetErrorProxy},
+		{&proxyError{407, "407 Proxy Authentication Required"}, NetErrorProxy},
 		{&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, NetErrorTLS},
 		{x509.HostnameError{Certificate: &x509.Certificate{}, Host: "x"}, NetErrorTLS},
 		{x509.CertificateInvalidError{Reason: x509.Expired}, NetErrorTLS},

@@ -56,8 +56,8 @@ func TestRetryAfterHoldsTheLane(t *testing.T) {
 	}
 }
 
-// limited is a receiver that answers 429 to what is more than so many a second, with a burst of a quarter of a second.
-type limited struct {
+// throttling is a receiver that answers 429 to what is more than so many a second, with a burst of a quarter of a second.
+type throttling struct {
 	mu    sync.Mutex
 	limit float64
 	level float64
@@ -66,7 +66,7 @@ type limited struct {
 	bad   []time.Time
 }
 
-func (l *limited) answer(*http.Request, int) (int, http.Header, error) {
+func (l *throttling) answer(*http.Request, int) (int, http.Header, error) {
 	l.mu.Lock()
 	now := time.Now()
 	l.level = max(l.level-now.Sub(l.last).Seconds()*l.limit, 0)
@@ -98,7 +98,7 @@ func countBetween(list []time.Time, from, to time.Time) (n int) {
 // A receiver that takes 20 a second gets about that from two processes together, and soon all when it takes all.
 func TestSlowDownAndRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &limited{limit: 20}
+		l := &throttling{limit: 20}
 		store := memstore.New()
 		ep := watchedEndpoint(t, "acme", webhook.Graduated())
 		ep.Schedule = webhook.Exponential(10*time.Second, 10*time.Second, 900)

@@ -87,6 +87,9 @@ type ReceiveOptions struct {
 	// Trace may be nil. Its SuppressedRepeat is called.
 	Trace *Trace
 
+	// Repeats, when set, counts the repeats that are answered without the handler.
+	Repeats *RepeatCounter
+
 	// Error, when set, writes the answers that the middleware itself gives (status 400 and above). Retry-After and the
 	// like are set already. err is for logs and metrics: telling the client more than the status helps an attacker. Nil:
 	// the status in words.

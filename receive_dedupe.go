@@ -224,9 +224,13 @@ func (h *receiver) replay(w http.ResponseWriter, r *http.Request, x *received, r
 	sendStored(w, resp)
 }
 
-// suppressed tells the trace of a repeat.
+// suppressed counts a repeat and tells the trace of it.
 func (h *receiver) suppressed(ctx context.Context, x *received, info SuppressedRepeatInfo) {
-	if x.ran || h.opts.Trace == nil || h.opts.Trace.SuppressedRepeat == nil {
+	if x.ran {
+		return
+	}
+	h.opts.Repeats.count(info.Running)
+	if h.opts.Trace == nil || h.opts.Trace.SuppressedRepeat == nil {
 		return
 	}
 	defer func() {

@@ -40,7 +40,9 @@ func (d *Dispatcher) newRoute(ep Endpoint) *route {
 	if rt.err = cmp.Or(ep.Health.Validate(), ep.Auth.Validate()); rt.err != nil { // another version may have let it in
 		return rt
 	}
-	if rt.transport, rt.err = d.transports.get(&rt.endpoint); rt.err != nil {
+	transport, err := d.transports.get(&rt.endpoint)
+	if err != nil {
+		rt.err = err
 		return rt
 	}
 	signer, err := p.Signer(ep.Secrets...)
@@ -48,8 +50,10 @@ func (d *Dispatcher) newRoute(ep Endpoint) *route {
 		rt.err = err
 		return rt
 	}
+	signed := schemeHeaders(p.Scheme)
 	rt.target, rt.err = newTarget("endpoint", ep.URL, target{
 		signer: signer, timeout: timeout, allowPrivate: ep.AllowPrivate, sequenceHeader: http.CanonicalHeaderKey(ep.SequenceHeader),
+		header: endpointHeader(&ep, signed), signed: signed, transport: transport,
 	})
 	return rt
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -35,15 +34,14 @@ type route struct {
 	endpoint Endpoint
 	err      error // why it cannot be sent to by this process, such as an unknown profile
 
-	profile   *Profile
-	schedule  Schedule
-	success   SuccessRule
-	target    *target
-	inFlight  int
-	lease     time.Duration
-	rate      Rate              // the endpoint's own; what counts is effectiveRate
-	health    HealthPolicy      // with its defaults
-	transport http.RoundTripper // nil: the dispatcher's
+	profile  *Profile
+	schedule Schedule
+	success  SuccessRule
+	target   *target
+	inFlight int
+	lease    time.Duration
+	rate     Rate         // the endpoint's own; what counts is effectiveRate
+	health   HealthPolicy // with its defaults
 
 	status *endpointStatus
 	tenant *tenant
@@ -56,6 +54,7 @@ type routeTable struct {
 	byID    map[string]*route
 	deleted map[string]bool // endpoints that this process has seen deleted
 	tenants map[string]*subscriptions
+	verify  []*route // that must be verified before their first delivery
 }
 
 // subscriptions of one tenant.
@@ -84,6 +83,7 @@ func newRoutes(d *Dispatcher, store Store) (*routes, error) {
 		table.byID[rt.endpoint.ID] = rt
 	}
 	table.subscribe()
+	d.verify.enforce(table)
 	r.current.Store(table)
 	return r, nil
 }
@@ -178,6 +178,7 @@ func (r *routes) renew(ctx context.Context) (*routeTable, error) {
 	} else {
 		r.d.statuses.setHolds(holds, t.byID)
 	}
+	r.d.verify.enforce(t)
 	r.current.Store(t)
 	r.d.transports.keep(t)
 	return t, nil
@@ -214,7 +215,7 @@ func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChan
 
 // apply makes a new table of an old one.
 func (r *routes) apply(old *routeTable, changes *EndpointChanges) *routeTable {
-	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, deleted: old.deleted, tenants: old.tenants}
+	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, deleted: old.deleted, tenants: old.tenants, verify: old.verify}
 	restored := changes.Version < old.version // from a backup: changes are all that there is
 	if len(changes.Put)+len(changes.Deleted) == 0 && !restored {
 		return t
@@ -240,8 +241,11 @@ func (r *routes) apply(old *routeTable, changes *EndpointChanges) *routeTable {
 
 // subscribe fills in the index by tenant and type.
 func (t *routeTable) subscribe() {
-	t.tenants = make(map[string]*subscriptions)
+	t.tenants, t.verify = make(map[string]*subscriptions), nil
 	for _, rt := range t.byID {
+		if rt.endpoint.Verify != "" {
+			t.verify = append(t.verify, rt)
+		}
 		s := t.tenants[rt.endpoint.Tenant]
 		if s == nil {
 			s = &subscriptions{exact: make(map[string][]*route)}

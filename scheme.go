@@ -33,6 +33,13 @@ type SecretChecker interface {
 	CheckSecret(s Secret) error
 }
 
+// HeaderNamer is what a [Scheme] also implements to name the headers that it sets: endpoints that sign with it may not set them
+// otherwise, and those of an event or a hook are dropped. The schemes of this library need no such protection, but for names that can be
+// configured: theirs are refused for every event and endpoint.
+type HeaderNamer interface {
+	HeaderNames() []string
+}
+
 // Message is a request as a signature sees it.
 type Message struct {
 	Method string

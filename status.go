@@ -15,6 +15,7 @@ type endpointStatus struct {
 	notBefore  atomic.Int64               // no attempt earlier; Unix µs by the store's clock; 0: no bound
 	pace       atomic.Pointer[Rate]       // what health allows over all processes; nil: as many as Endpoint.Rate
 	unverified atomic.Bool                // it has not shown yet that it wants what it gets
+	own        ownFaults                  // failures of this process's own
 
 	// The rest belongs to mu, which is never held while blocking.
 	mu      sync.Mutex
@@ -36,6 +37,11 @@ func (s *endpointStatus) blocked(now time.Time) (until time.Time, blocked bool) 
 		return time.Time{}, true
 	}
 	if us := s.notBefore.Load(); us != 0 {
+		if t := time.UnixMicro(us); now.Before(t) {
+			return t, true
+		}
+	}
+	if us := s.own.until.Load(); us != 0 {
 		if t := time.UnixMicro(us); now.Before(t) {
 			return t, true
 		}

@@ -68,7 +68,7 @@ func (d *Dispatcher) traceStale(ctx context.Context, f finished) {
 	if f.outcome.Attempt == nil {
 		level = slog.LevelDebug
 	}
-	d.log.LogAttrs(ctx, level, "webhook: lease lost: another process has taken the delivery over",
+	d.log.LogAttrs(ctx, level, "webhook: lease lost: another process has taken the delivery over, or it was canceled",
 		slog.String("delivery", f.outcome.DeliveryID), slog.String("endpoint", f.outcome.EndpointID))
 	if d.opts.Trace.StaleLease == nil {
 		return

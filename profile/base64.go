@@ -21,6 +21,14 @@ type base64Body struct {
 
 func (s base64Body) Name() string { return s.name }
 
+// HeaderNames is [webhook.HeaderNamer]: the signature's header may be configured.
+func (s base64Body) HeaderNames() []string {
+	if s.idHeader == "" {
+		return []string{s.header}
+	}
+	return []string{s.header, s.idHeader}
+}
+
 // CheckSecret refuses no secret: it is where a bad header name is told before the first request.
 func (s base64Body) CheckSecret(webhook.Secret) error {
 	if !isToken(s.header) {

@@ -32,6 +32,7 @@ type claimState struct {
 	states  map[string]bool // endpoints that have a row of state
 	found   []pickedRow     // leased
 	seen    int             // examined
+	walked  int             // in ordering keys, beyond those examined
 }
 
 // laneState is what a claim knows about a lane it was asked for.
@@ -59,6 +60,7 @@ type pickedRow struct {
 	attempts                          int
 	reason                            string
 	leaseEnd                          int64
+	expiresAt                         sql.NullInt64
 }
 
 // Claim implements [webhook.Store]. Events are read in the claiming transaction, or before, so that a claim which fails has leased nothing.
@@ -85,6 +87,9 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 				return err
 			}
 			c.apply(rows)
+			if err := c.parkRuns(ctx, q, rows); err != nil {
+				return err
+			}
 		}
 		if err := c.emptyBuckets(ctx, q); err != nil {
 			return err
@@ -220,6 +225,7 @@ func (c *claimState) result(events map[string]webhook.Event) (*webhook.ClaimResu
 			Delivery: webhook.Delivery{
 				ID: r.id, EventID: r.eventID, EndpointID: r.endpointID, OrderingKey: r.orderKey, Sequence: r.seq, State: webhook.Delivering,
 				Reason: r.reason, Attempts: r.attempts, DueAt: fromMicros(r.leaseEnd), CreatedAt: fromMicros(r.createdAt),
+				ExpiresAt: fromOptMicros(r.expiresAt),
 			},
 			Event: event, Token: r.token, LeaseUntil: fromMicros(r.leaseEnd),
 		})
@@ -301,10 +307,10 @@ func (c *claimState) fillBuckets(ctx context.Context, q querier) error {
 	}
 	return c.store.selectByID(ctx, q, c.store.sql.lockStates, ids, func(rows *sql.Rows) error {
 		var id string
-		var tat int64
-		err := rows.Scan(&id, &tat)
+		var tat, depth int64
+		err := rows.Scan(&id, &tat, &depth)
 		if b := c.buckets[id]; b != nil {
-			b.set(tat)
+			b.set(tat, depth)
 		}
 		return err
 	})
@@ -313,10 +319,10 @@ func (c *claimState) fillBuckets(ctx context.Context, q querier) error {
 // emptyBuckets stores what was taken.
 func (c *claimState) emptyBuckets(ctx context.Context, q querier) error {
 	for id, b := range c.buckets {
-		if b.taken == 0 {
+		if b.taken == 0 && !b.clipped {
 			continue
 		}
-		if _, err := q.ExecContext(ctx, c.store.sql.setTAT, b.after(), id); err != nil {
+		if _, err := q.ExecContext(ctx, c.store.sql.setTAT, b.after(), b.depth(), id); err != nil {
 			return err
 		}
 	}

@@ -34,7 +34,8 @@ type outcomeRow struct {
 	reason         string
 	token, dueAt   int64
 	op, block      int64
-	counted        int64 // 1 with an attempt
+	tried          bool  // with an attempt
+	counted        int64 // 1 with an attempt that counts
 	attempt        webhook.Attempt
 	detail, failed string // of the attempt
 
@@ -50,6 +51,7 @@ type ownRow struct {
 	attempts             int64 // this one included
 	class                int64
 	oldReason            string
+	over                 bool // [Store.End] has ended it: the record is final, and the row goes whatever the outcome says
 }
 
 // Complete implements [webhook.Store].
@@ -64,7 +66,7 @@ func (s *Store) Complete(ctx context.Context, req *webhook.CompleteRequest) (*we
 	}
 	err = s.write(ctx, func(ctx context.Context, q querier) error {
 		for i := range rows {
-			rows[i].hit, rows[i].gone = false, false
+			rows[i].hit, rows[i].gone, rows[i].over = false, false, false
 		}
 		apply := s.completeRows
 		if s.dialect == PostgreSQL {
@@ -73,7 +75,7 @@ func (s *Store) Complete(ctx context.Context, req *webhook.CompleteRequest) (*we
 		if err := apply(ctx, q, micros(req.Now), rows); err != nil {
 			return err
 		}
-		if err := s.unparkAfter(ctx, q, rows); err != nil {
+		if err := s.unparkAfter(ctx, q, rows, res); err != nil {
 			return err
 		}
 		return s.completeMissed(ctx, q, rows, res.Outcomes)
@@ -113,7 +115,9 @@ func outcomeRows(req *webhook.CompleteRequest) ([]outcomeRow, error) {
 			r.dueAt = micros(o.DueAt)
 		}
 		if o.Attempt != nil {
-			r.counted, r.attempt = 1, *o.Attempt
+			if r.tried, r.attempt = true, *o.Attempt; r.op != opBack {
+				r.counted = 1
+			}
 			r.detail, r.failed = words(o.Attempt.Detail, maxDetail), words(o.Attempt.Error, maxKind)
 		}
 		if checkText("complete", "Outcome.DeliveryID", r.id, true) != nil {
@@ -125,14 +129,36 @@ func outcomeRows(req *webhook.CompleteRequest) ([]outcomeRow, error) {
 }
 
 // blocks says whether the row stays in the queue to block its key.
-func (r *outcomeRow) blocks() bool { return r.op == opEnd && r.block != 0 && r.orderKey != "" }
+func (r *outcomeRow) blocks() bool {
+	return r.op == opEnd && r.block != 0 && r.orderKey != "" && !r.over
+}
 
 // ends says whether the row leaves the queue, whatever else it holds.
 func (r *outcomeRow) ends() bool { return r.op == opEnd && r.block == 0 }
 
 // folds says whether the attempt goes into the delivery's row. Most do, which saves a row of the attempt table and its index entry.
-func (r *outcomeRow) folds() bool {
-	return r.op == opEnd && r.counted == 1 && r.attempt.NextAt.IsZero() && len(r.failed)+len(r.detail)+len(r.attempt.Response) <= maxEndText
+func (r *outcomeRow) folds() bool { return r.foldable() && !r.over }
+
+// foldable is folds before it is known whether the record is final already.
+func (r *outcomeRow) foldable() bool {
+	return r.op == opEnd && r.tried && r.attempt.NextAt.IsZero() && len(r.failed)+len(r.detail)+len(r.attempt.Response) <= maxEndText
+}
+
+// Where an attempt goes.
+const (
+	keptNowhere = 0 // there is none
+	keptFolded  = 1 // into the delivery's row
+	keptApart   = 2 // into the attempt table
+)
+
+func (r *outcomeRow) kept() int64 {
+	switch {
+	case !r.tried:
+		return keptNowhere
+	case r.folds():
+		return keptFolded
+	}
+	return keptApart
 }
 
 // plain says whether the outcome is the usual one, which has a shorter statement: delivered, by an attempt that folds and says nothing.
@@ -162,15 +188,15 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 			switch {
 			case r.plain():
 				delivered = append(delivered, r)
-			case r.op == opEnd:
+			case r.op == opEnd && !r.over:
 				ended = append(ended, r)
 			}
-			if r.counted == 1 && !r.folds() {
+			if r.tried && !r.folds() {
 				tried = append(tried, r)
 			}
 		}
 	}
-	if err := s.moveRows(ctx, q, rows); err != nil {
+	if err := s.moveRows(ctx, q, now, rows); err != nil {
 		return err
 	}
 	err := insertEach(ctx, s, q, s.sql.deliver, delivered, func(r **outcomeRow) []any {
@@ -198,7 +224,7 @@ func (r *outcomeRow) finishArgs(now int64) []any {
 }
 
 // moveRows does to the queue what the outcomes say.
-func (s *Store) moveRows(ctx context.Context, q querier, rows []outcomeRow) error {
+func (s *Store) moveRows(ctx context.Context, q querier, now int64, rows []outcomeRow) error {
 	var gone []string
 	var again []*outcomeRow
 	blocked := make(map[int64][]string) // by class
@@ -207,7 +233,7 @@ func (s *Store) moveRows(ctx context.Context, q querier, rows []outcomeRow) erro
 		case !r.hit, r.gone:
 		case r.blocks():
 			blocked[r.block] = append(blocked[r.block], r.id)
-		case r.op == opEnd:
+		case r.op == opEnd || r.over:
 			gone = append(gone, r.id)
 		default:
 			again = append(again, r)
@@ -220,7 +246,7 @@ func (s *Store) moveRows(ctx context.Context, q querier, rows []outcomeRow) erro
 	}
 	for class, ids := range blocked {
 		for part := range slices.Chunk(ids, maxRows) {
-			if _, err := q.ExecContext(ctx, withList(s.sql.block, len(part)), append([]any{class}, anys(part)...)...); err != nil {
+			if _, err := q.ExecContext(ctx, withList(s.sql.block, len(part)), append([]any{class, now}, anys(part)...)...); err != nil {
 				return err
 			}
 		}
@@ -263,11 +289,12 @@ func (s *Store) lockOwn(ctx context.Context, q querier, rows []outcomeRow) error
 		var token int64
 		var own ownRow
 		var orderKey, reason sql.NullString
-		if err := rows.Scan(&id, &token, &own.endpointID, &orderKey, &own.seq, &own.attempts, &own.class, &reason); err != nil {
+		var expires sql.NullInt64
+		if err := rows.Scan(&id, &token, &own.endpointID, &orderKey, &own.seq, &own.attempts, &own.class, &reason, &expires); err != nil {
 			return err
 		}
 		if r := byID[id]; r != nil && r.token == token {
-			own.orderKey, own.oldReason = orderKey.String, reason.String
+			own.orderKey, own.oldReason, own.over = orderKey.String, reason.String, isOver(expires)
 			own.attempts += r.counted
 			r.hit, r.ownRow = true, own
 		}
@@ -275,60 +302,16 @@ func (s *Store) lockOwn(ctx context.Context, q querier, rows []outcomeRow) error
 	})
 }
 
-// unparkAfter gives those their lane back that were parked behind what has ended.
-func (s *Store) unparkAfter(ctx context.Context, q querier, rows []outcomeRow) error {
+// unparkAfter gives those their lane back that were parked behind what has ended, and tells of them in res.
+func (s *Store) unparkAfter(ctx context.Context, q querier, rows []outcomeRow, res *webhook.CompleteResult) (err error) {
 	var next []place
 	for i := range rows {
-		if r := &rows[i]; r.hit && r.op == opEnd && r.orderKey != "" && !r.blocks() {
+		if r := &rows[i]; r.hit && (r.op == opEnd || r.over) && r.orderKey != "" && !r.blocks() {
 			next = append(next, place{r.endpointID, r.orderKey, r.seq + 1})
 		}
 	}
-	return s.unpark(ctx, q, next)
-}
-
-// unpark reads without locks and with eyes of its own: a row parked before its predecessor was locked here shows by now, and one that
-// a sender has not committed is not waited for.
-func (s *Store) unpark(ctx context.Context, q querier, places []place) error {
-	if len(places) == 0 {
-		return nil
-	}
-	if s.dialect == PostgreSQL {
-		// Here it is the loop that probes the index: a merge would walk the whole index of ordering keys.
-		if _, err := q.ExecContext(ctx, "SELECT set_config('enable_nestloop', 'on', true)"); err != nil {
-			return err
-		}
-		_, err := q.ExecContext(ctx, s.sql.unpark,
-			textArray(places, func(p *place) string { return p.endpointID }),
-			textArray(places, func(p *place) string { return p.orderKey }),
-			intArray(places, func(p *place) int64 { return p.seq }))
-		return err
-	}
-	var ids []string
-	for part := range slices.Chunk(places, maxRows/5) {
-		var args []any
-		for _, p := range part {
-			args = append(args, p.endpointID, p.orderKey, p.seq)
-		}
-		rows, err := q.QueryContext(ctx, withAny(s.sql.findParked, len(part)), args...)
-		if err == nil {
-			err = eachRow(rows, func(rows *sql.Rows) error {
-				var id string
-				err := rows.Scan(&id)
-				ids = append(ids, id)
-				return err
-			})
-		}
-		if err != nil {
-			return err
-		}
-	}
-	slices.Sort(ids)
-	for part := range slices.Chunk(ids, maxRows) {
-		if _, err := q.ExecContext(ctx, withList(s.sql.unpark, len(part)), anys(part)...); err != nil {
-			return err
-		}
-	}
-	return nil
+	res.Woken, err = s.unpark(ctx, q, next)
+	return err
 }
 
 // completeMissed tells what became of outcomes that are not held under their token, and records their attempts as late.
@@ -356,14 +339,26 @@ func (s *Store) completeMissed(ctx context.Context, q querier, rows []outcomeRow
 		switch {
 		case !known[r.id]:
 			status[r.place] = webhook.Unknown
-		case r.counted == 1 && repeat && !late:
+		case r.tried && repeat && !late:
 			status[r.place] = webhook.Applied
 		default:
 			status[r.place] = webhook.Stale
-			if r.counted == 0 || repeat {
+			if !r.tried || repeat {
 				continue
 			}
 			if _, err := q.ExecContext(ctx, s.sql.addLate, r.attemptArgs(true)...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// unfold records attempts that were to go into their delivery's row where that is final already: PostgreSQL.
+func (s *Store) unfold(ctx context.Context, q querier, rows []outcomeRow) error {
+	for i := range rows {
+		if r := &rows[i]; r.hit && r.over && r.foldable() {
+			if _, err := q.ExecContext(ctx, s.sql.addLate, r.attemptArgs(false)...); err != nil {
 				return err
 			}
 		}

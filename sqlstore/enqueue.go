@@ -197,16 +197,26 @@ func (s *Store) insertEvents(ctx context.Context, q querier, req *webhook.Enqueu
 	if err != nil {
 		return err
 	}
-	err = insertEach(ctx, s, q, s.sql.insertDelivery, rows, func(d *newDelivery) []any {
-		return []any{d.id, d.eventID, d.endpointID, d.orderKey, d.seq, now}
-	})
+	rows, expiring := splitExpiring(rows)
+	if err := s.insertExpiring(ctx, q, req, expiring); err != nil {
+		return err
+	}
+	err = insertEach(ctx, s, q, s.sql.insertDelivery, rows, func(d *newDelivery) []any { return d.recordArgs(now) })
 	if err != nil {
 		return err
 	}
-	return insertEach(ctx, s, q, s.sql.insertQueue, rows, func(d *newDelivery) []any {
-		owner := sql.NullString{String: req.Owner, Valid: d.token > 0}
-		return []any{d.id, d.eventID, d.endpointID, d.dueAt, d.token, owner, orNull(d.orderKey), d.seq, now}
-	})
+	return insertEach(ctx, s, q, s.sql.insertQueue, rows, func(d *newDelivery) []any { return d.queueArgs(req.Owner, now) })
+}
+
+// recordArgs are the values of a delivery's row, in the order of insertDelivery.
+func (d *newDelivery) recordArgs(now int64) []any {
+	return []any{d.id, d.eventID, d.endpointID, d.orderKey, d.seq, now}
+}
+
+// queueArgs are the values of a queue row, in the order of insertQueue.
+func (d *newDelivery) queueArgs(owner string, now int64) []any {
+	holder := sql.NullString{String: owner, Valid: d.token > 0}
+	return []any{d.id, d.eventID, d.endpointID, d.class, d.dueAt, d.token, holder, orNull(d.orderKey), d.seq, now}
 }
 
 // orNull is "" as NULL.
@@ -216,6 +226,7 @@ func orNull(text string) sql.NullString { return sql.NullString{String: text, Va
 type tailKey struct {
 	endpointID, orderKey string
 	count, tail          int64
+	begun                bool
 }
 
 // number gives ordered rows their sequence numbers, and with that locks their keys until the transaction ends.
@@ -273,6 +284,10 @@ func (s *Store) number(ctx context.Context, q querier, rows []newDelivery) error
 		if k := keys[name{rows[i].endpointID, rows[i].orderKey}]; k != nil {
 			k.count--
 			rows[i].seq = k.tail - k.count
+			if rows[i].class = 0; k.begun {
+				rows[i].class = classParked
+			}
+			k.begun = true
 		}
 	}
 	return nil

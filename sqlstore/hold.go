@@ -99,5 +99,6 @@ func (s *Store) releaseKey(ctx context.Context, q querier, endpointID, orderKey 
 	if n, err := res.RowsAffected(); err != nil || n == 0 {
 		return false, err
 	}
-	return true, s.unpark(ctx, q, []place{{endpointID, orderKey, seq + 1}})
+	_, err = s.unpark(ctx, q, []place{{endpointID, orderKey, seq + 1}})
+	return true, err
 }

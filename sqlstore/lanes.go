@@ -13,6 +13,7 @@ const (
 	classParked  = 2 // ordered, waits for the end of its predecessor, which then gives it back its lane
 	classBlocked = 3 // a dead letter that its ordering key waits behind: BlockBehindDeadLetter
 	classHeld    = 4 // the same, and the key is on hold: HoldKey
+	classEnded   = 5 // as classParked, of what End has ended: out of the way of those that count the parked
 )
 
 // Lanes implements [webhook.Store].

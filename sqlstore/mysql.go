@@ -25,7 +25,7 @@ VALUES (?, ?, ?, ?, ?, 'queued', '', 0, ?)`,
 
 	insertQueue: `
 INSERT INTO {prefix}queue (id, event_id, endpoint_id, class, due_at, token, attempts, owner, order_key, seq, created_at)
-VALUES (?, ?, ?, 0, ?, ?, 0, ?, ?, ?, ?)`,
+VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)`,
 
 	bumpTail: `
 INSERT INTO {prefix}order_key (endpoint_id, order_key, tail) VALUES (?, ?, ?)
@@ -49,15 +49,15 @@ LIMIT ?`,
 SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), s.endpoint_id, s.held, s.hold_until, s.not_before
 FROM (SELECT 1 AS one) one LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id IN {list}`,
 
-	lockStates: `SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id IN {list} ORDER BY endpoint_id FOR UPDATE SKIP LOCKED`,
+	lockStates: `SELECT endpoint_id, tat, tat_depth FROM {prefix}endpoint_state WHERE endpoint_id IN {list} ORDER BY endpoint_id FOR UPDATE SKIP LOCKED`,
 
 	addState: `INSERT IGNORE INTO {prefix}endpoint_state (endpoint_id, hold_reason) VALUES (?, '')`,
 
-	setTAT: `UPDATE {prefix}endpoint_state SET tat = ? WHERE endpoint_id = ?`,
+	setTAT: `UPDATE {prefix}endpoint_state SET tat = ?, tat_depth = ? WHERE endpoint_id = ?`,
 
 	// One lane; a claim joins as many as it has with UNION ALL. All that a lease tells: the rows are locked from here on.
 	pick: `
-(SELECT ? AS n, id, order_key, seq, due_at, event_id, token, attempts, created_at, reason FROM {prefix}queue FORCE INDEX (queue_due)
+(SELECT ? AS n, id, order_key, seq, due_at, event_id, token, attempts, created_at, reason, expires_at FROM {prefix}queue FORCE INDEX (queue_due)
  WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
  ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED)`,
 
@@ -67,20 +67,25 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ?)`,
 
 	lockBefore: `SELECT id FROM {prefix}queue WHERE id IN {list} FOR UPDATE SKIP LOCKED`,
 
-	park: `UPDATE {prefix}queue SET class = 2, owner = NULL WHERE id IN {list}`,
+	park: `UPDATE {prefix}queue SET class = CASE WHEN expires_at = 0 THEN 5 ELSE 2 END, owner = NULL WHERE id IN {list}`,
+
+	keyRanges: `
+SELECT id, endpoint_id, order_key, seq, class, owner IS NOT NULL FROM {prefix}queue FORCE INDEX (queue_order)
+WHERE (endpoint_id = ? AND order_key = ? AND seq >= ? AND seq <= ?)
+FOR UPDATE SKIP LOCKED`,
 
 	lease: `UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE id IN {list}`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id IN {list}`,
 
 	own: `
-SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason FROM {prefix}queue
+SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason, expires_at FROM {prefix}queue
 WHERE id IN {list} AND owner IS NOT NULL
 ORDER BY id FOR UPDATE`,
 
 	end: `DELETE FROM {prefix}queue WHERE id IN {list}`,
 
-	block: `UPDATE {prefix}queue SET class = ?, owner = NULL WHERE id IN {list}`,
+	block: `UPDATE {prefix}queue SET class = ?, due_at = ?, owner = NULL WHERE id IN {list}`,
 
 	// Many rows, each with values of its own. They exist and are locked, so nothing is ever inserted.
 	again: `
@@ -120,10 +125,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON DUPLICATE KEY UPDATE late = late`,
 
 	findParked: `
-SELECT id FROM {prefix}queue FORCE INDEX (queue_order)
-WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class = 2)`,
+SELECT id, endpoint_id, attempts, due_at FROM {prefix}queue FORCE INDEX (queue_order)
+WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class >= 2)`,
 
-	unpark: `UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END WHERE id IN {list} AND class = 2`,
+	unpark: `UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END WHERE id IN {list} AND class IN (2, 5)`,
 
 	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id IN {list}`,
 

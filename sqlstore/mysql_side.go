@@ -18,6 +18,9 @@ WHERE scope = ? AND dkey = ? AND token = ? AND state = ? AND expires_at = ?`,
 
 	deliveries: deliveriesJoined,
 
+	// Loose index scan: one probe an endpoint ("Using index for group-by").
+	queued: `SELECT endpoint_id FROM {prefix}queue {due} WHERE endpoint_id > ? GROUP BY endpoint_id ORDER BY endpoint_id LIMIT ?`,
+
 	pruneEventIDs: `DELETE x FROM {prefix}event_id x JOIN (
     SELECT i.id FROM {prefix}event_id i
     WHERE i.created_at < ? AND NOT EXISTS (SELECT 1 FROM {prefix}event e WHERE e.id = i.id) LIMIT ?) y ON y.id = x.id`,

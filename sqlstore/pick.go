@@ -56,7 +56,7 @@ func (c *claimState) candidatesSQLite(ctx context.Context, q querier) ([]pickedR
 		err = eachRow(rows, func(rows *sql.Rows) error {
 			r := pickedRow{lane: i, leaseEnd: l.leaseEnd, endpointID: l.ask.EndpointID}
 			var orderKey, reason sql.NullString
-			err := rows.Scan(&r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason)
+			err := rows.Scan(&r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt)
 			r.orderKey, r.reason = orderKey.String, reason.String
 			r.token++ // by the lease
 			picked = append(picked, r)
@@ -96,7 +96,7 @@ func (c *claimState) candidatesMySQL(ctx context.Context, q querier) ([]pickedRo
 		err = eachRow(rows, func(rows *sql.Rows) error {
 			var r pickedRow
 			var orderKey, reason sql.NullString
-			err := rows.Scan(&r.lane, &r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason)
+			err := rows.Scan(&r.lane, &r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt)
 			if err != nil {
 				return err
 			}
@@ -192,10 +192,8 @@ func (c *claimState) move(ctx context.Context, q querier, rows []pickedRow) erro
 			leases[r.leaseEnd] = append(leases[r.leaseEnd], r.id)
 		}
 	}
-	for part := range slices.Chunk(park, maxRows) {
-		if _, err := q.ExecContext(ctx, withList(c.store.sql.park, len(part)), anys(part)...); err != nil {
-			return err
-		}
+	if err := c.store.park(ctx, q, park); err != nil {
+		return err
 	}
 	for end, ids := range leases {
 		for part := range slices.Chunk(ids, maxRows) {

@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
-	"strconv"
 
 	"github.com/signalpost/webhook"
 )
@@ -18,45 +17,8 @@ import (
 var postgresStatements = statements{
 	now: `SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`,
 
-	// What is bytes comes in one value, from which each row cuts its own: as elements of an array they would be sent in hex, twice
-	// as long, and read letter by letter.
-	insertAll: `
-WITH e AS (
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[])
-	AS e(id, type, tenant, ordering_key, place, header, payload, deliveries)
-), new AS (
-	INSERT INTO {prefix}event_id (id, digest, created_at)
-	SELECT id, substr($17::bytea, place, 32), $9::bigint FROM e ORDER BY id COLLATE "C"
-	ON CONFLICT DO NOTHING
-	RETURNING id
-), event AS (
-	INSERT INTO {prefix}event (id, type, tenant, ordering_key, header, payload, deliveries, created_at)
-	SELECT id, type, tenant, ordering_key, substr($17::bytea, place + 32, header),
-		substr($17::bytea, place + 32 + coalesce(header, 0), payload), deliveries, $9::bigint
-	FROM e WHERE id IN (SELECT id FROM new)
-), d AS (
-	SELECT * FROM unnest($10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[]) WITH ORDINALITY
-	AS d(id, event_id, endpoint_id, order_key, due_at, token, place)
-	WHERE event_id IN (SELECT id FROM new)
-), tail AS (
-	INSERT INTO {prefix}order_key AS k (endpoint_id, order_key, tail)
-	SELECT endpoint_id, order_key, count(*) FROM d WHERE order_key IS NOT NULL
-	GROUP BY endpoint_id, order_key ORDER BY endpoint_id COLLATE "C", order_key COLLATE "C"
-	ON CONFLICT (endpoint_id, order_key) DO UPDATE SET tail = k.tail + excluded.tail
-	RETURNING endpoint_id, order_key, tail
-), numbered AS (
-	SELECT d.*, 0 AS seq FROM d WHERE order_key IS NULL
-	UNION ALL
-	SELECT d.*, tail.tail + 1 - row_number() OVER (PARTITION BY d.endpoint_id, d.order_key ORDER BY place DESC)
-	FROM d JOIN tail USING (endpoint_id, order_key)
-), delivery AS (
-	INSERT INTO {prefix}delivery (id, event_id, endpoint_id, ordering_key, seq, state, reason, attempts, created_at)
-	SELECT id, event_id, endpoint_id, coalesce(order_key, ''), seq, 'queued', '', 0, $9::bigint FROM numbered
-), queue AS (
-	INSERT INTO {prefix}queue (id, event_id, endpoint_id, class, due_at, token, attempts, owner, order_key, seq, created_at)
-	SELECT id, event_id, endpoint_id, 0, due_at, token, 0, CASE WHEN token > 0 THEN $16::text END, order_key, seq, $9::bigint FROM numbered
-)
-SELECT id FROM new`,
+	insertAll:         insertAll("", "", ""),
+	insertAllExpiring: insertAllExpiring(),
 
 	digests: `SELECT id, digest FROM {prefix}event_id WHERE id = ANY($1::text[])`,
 
@@ -83,15 +45,17 @@ LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id = ANY($1::text[])`,
 	avoidScans: `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)`,
 
 	lockStates: `
-SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id = ANY($1::text[])
+SELECT endpoint_id, tat, tat_depth FROM {prefix}endpoint_state WHERE endpoint_id = ANY($1::text[])
 ORDER BY endpoint_id FOR UPDATE SKIP LOCKED`,
 
 	addState: `INSERT INTO {prefix}endpoint_state (endpoint_id) VALUES ($1) ON CONFLICT DO NOTHING`,
 
-	setTAT: `UPDATE {prefix}endpoint_state SET tat = $1 WHERE endpoint_id = $2`,
+	setTAT: `UPDATE {prefix}endpoint_state SET tat = $1, tat_depth = $2 WHERE endpoint_id = $3`,
 
 	// fate: see the constants. An ordered row whose predecessor is unfinished is parked while that one is locked here, so
 	// that its completion comes after and sees the parked row; where it is locked already, the row is left for a later claim.
+	// All verdicts are there before the first row moves, because of the array: a row that has moved cannot be locked any more by
+	// the same statement, and would be taken for one that somebody else has.
 	pick: `
 WITH lane AS (
 	SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::int[]) WITH ORDINALITY
@@ -117,59 +81,60 @@ WITH lane AS (
 	) before ON pick.order_key IS NOT NULL
 ), moved AS (
 	UPDATE {prefix}queue q SET
-		class = CASE v.fate WHEN 0 THEN q.class ELSE 2 END,
+		class = CASE WHEN v.fate = 0 THEN q.class WHEN q.expires_at = 0 THEN 5 ELSE 2 END,
 		due_at = CASE v.fate WHEN 0 THEN v.lease_end ELSE q.due_at END,
 		token = CASE v.fate WHEN 0 THEN q.token + 1 ELSE q.token END,
 		owner = CASE v.fate WHEN 0 THEN $8::text END
 	FROM verdict v
-	WHERE v.id = q.id AND v.fate < 2
-	RETURNING v.n, v.due_at, v.fate, v.id, v.order_key, v.seq, q.event_id, q.token, q.attempts, q.created_at, q.reason
+	WHERE q.id = ANY(ARRAY(SELECT id FROM verdict WHERE fate < 2)) AND v.id = q.id AND v.fate < 2
+	RETURNING v.n, v.due_at, v.fate, v.id, v.order_key, v.seq, q.event_id, q.token, q.attempts, q.created_at, q.reason, q.expires_at
 )
 SELECT * FROM moved
 UNION ALL
-SELECT n, due_at, fate, id, order_key, seq, '', 0, 0, 0, NULL FROM verdict WHERE fate = 2
+SELECT n, due_at, fate, id, order_key, seq, '', 0, 0, 0, NULL, NULL FROM verdict WHERE fate = 2
 ORDER BY 1, 2`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id = ANY($1::text[])`,
 
-	// op: 0 ends, 1 to be tried again, 2 given back. block: the class of a dead letter that blocks its key, else 0.
+	// op: 0 ends, 1 to be tried again, 2 given back. kept: where the attempt goes, see the constants. block: the class of a dead letter that blocks its key, else 0.
 	complete: `
 WITH o AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::int[],
-		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[], $17::boolean[])
-	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response, folds)
+		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[], $17::int[])
+	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response, kept)
 ), gone AS (
 	DELETE FROM {prefix}queue q USING o
-	WHERE q.id = ANY(ARRAY(SELECT id FROM o WHERE op = 0))
-		AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL AND (o.block = 0 OR q.order_key IS NULL)
-	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts + o.counted AS attempts
+	WHERE q.id = ANY($1::text[]) AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL
+		AND (o.op = 0 AND (o.block = 0 OR q.order_key IS NULL) OR q.expires_at = 0)
+	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts + o.counted AS attempts, q.expires_at
 ), kept AS (
 	UPDATE {prefix}queue q SET
 		owner = NULL,
 		attempts = q.attempts + o.counted,
 		class = CASE WHEN o.op = 0 THEN o.block WHEN o.op = 1 OR q.attempts + o.counted > 0 THEN 1 ELSE q.class END,
-		due_at = CASE o.op WHEN 0 THEN q.due_at ELSE o.due_at END,
+		due_at = CASE o.op WHEN 0 THEN $18::bigint ELSE o.due_at END,
 		reason = CASE o.op WHEN 1 THEN nullif(o.reason, '') ELSE coalesce(nullif(o.reason, ''), q.reason) END
 	FROM o
 	WHERE q.id = ANY(ARRAY(SELECT id FROM o WHERE op <> 0 OR block <> 0))
 		AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL AND (o.op <> 0 OR q.order_key IS NOT NULL)
-	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts
+		AND q.expires_at IS DISTINCT FROM 0
+	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts, q.expires_at
 ), hit AS MATERIALIZED (
 	SELECT * FROM gone UNION ALL SELECT * FROM kept
 ), ended AS (
 	UPDATE {prefix}delivery d SET state = o.state, reason = o.reason, attempts = hit.attempts, finished_at = $18::bigint,
-		token = CASE WHEN o.folds THEN o.token END, number = CASE WHEN o.folds THEN o.number END,
-		status = CASE WHEN o.folds THEN o.status END, started_at = CASE WHEN o.folds THEN o.started_at END,
-		duration = CASE WHEN o.folds THEN o.duration END, error = CASE WHEN o.folds THEN o.error END,
-		detail = CASE WHEN o.folds THEN o.detail END, response = CASE WHEN o.folds THEN o.response END
+		token = CASE WHEN o.kept = 1 THEN o.token END, number = CASE WHEN o.kept = 1 THEN o.number END,
+		status = CASE WHEN o.kept = 1 THEN o.status END, started_at = CASE WHEN o.kept = 1 THEN o.started_at END,
+		duration = CASE WHEN o.kept = 1 THEN o.duration END, error = CASE WHEN o.kept = 1 THEN o.error END,
+		detail = CASE WHEN o.kept = 1 THEN o.detail END, response = CASE WHEN o.kept = 1 THEN o.response END
 	FROM hit JOIN o ON o.id = hit.id
-	WHERE d.id = ANY(ARRAY(SELECT id FROM hit)) AND d.id = hit.id AND o.op = 0
+	WHERE d.id = ANY(ARRAY(SELECT id FROM hit)) AND d.id = hit.id AND o.op = 0 AND d.finished_at IS NULL
 ), tried AS (
 	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
 	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM o
-	WHERE counted = 1 AND NOT folds AND id IN (SELECT id FROM hit)
+	WHERE kept = 2 AND id IN (SELECT id FROM hit)
 )
-SELECT id, endpoint_id, order_key, seq FROM hit`,
+SELECT id, endpoint_id, order_key, seq, expires_at FROM hit`,
 
 	// complete for what ends alike, by an attempt that its row keeps and that said nothing: what is delivered.
 	deliver: `
@@ -179,29 +144,41 @@ WITH o AS MATERIALIZED (
 ), gone AS (
 	DELETE FROM {prefix}queue q USING o
 	WHERE q.id = ANY($1::text[]) AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL
-	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts + 1 AS attempts,
+	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.expires_at, q.attempts + 1 AS attempts,
 		o.token, o.number, o.status, o.started_at, o.duration
 ), ended AS (
 	UPDATE {prefix}delivery d SET state = 'delivered', reason = '', attempts = gone.attempts, finished_at = $7::bigint, token = gone.token,
 		number = gone.number, status = gone.status, started_at = gone.started_at, duration = gone.duration, error = '', detail = ''
 	FROM gone
-	WHERE d.id = ANY($1::text[]) AND d.id = gone.id
+	WHERE d.id = ANY($1::text[]) AND d.id = gone.id AND d.finished_at IS NULL
 )
-SELECT id, endpoint_id, order_key, seq FROM gone`,
+SELECT id, endpoint_id, order_key, seq, expires_at FROM gone`,
 
 	own: `
-SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason FROM {prefix}queue
+SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason, expires_at FROM {prefix}queue
 WHERE id = ANY($1::text[]) AND owner IS NOT NULL
 ORDER BY id FOR UPDATE`,
 
 	unpark: `
 UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END
-WHERE class = 2 AND id = ANY(ARRAY(
+WHERE class IN (2, 5) AND id = ANY(ARRAY(
 	SELECT s.id FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n(endpoint_id, order_key, seq)
 	CROSS JOIN LATERAL (
 		SELECT s.id FROM {prefix}queue s WHERE s.endpoint_id = n.endpoint_id AND s.order_key = n.order_key AND s.seq = n.seq
 	) s
-))`,
+))
+RETURNING endpoint_id, class, due_at`,
+
+	park: `UPDATE {prefix}queue SET class = CASE WHEN expires_at = 0 THEN 5 ELSE 2 END, owner = NULL WHERE id = ANY($1::text[])`,
+
+	keyRanges: `
+SELECT s.id, s.endpoint_id, s.order_key, s.seq, s.class, s.owner IS NOT NULL
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS k(endpoint_id, order_key, low, high)
+CROSS JOIN LATERAL (
+	SELECT * FROM {prefix}queue s
+	WHERE s.endpoint_id = k.endpoint_id AND s.order_key = k.order_key AND s.seq >= k.low AND s.seq <= k.high
+	FOR UPDATE SKIP LOCKED
+) s`,
 
 	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id = ANY($1::text[])`,
 
@@ -245,7 +222,7 @@ ON CONFLICT (endpoint_id) DO UPDATE SET version = excluded.version, doc = exclud
 func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.EnqueueRequest, events []newEvent, stored map[string]bool) error {
 	all := deliveriesOf(events)
 	data, places := joinBytes(events)
-	rows, err := q.QueryContext(ctx, s.sql.insertAll,
+	args := []any{
 		textArray(events, func(e *newEvent) string { return e.event.ID }),
 		textArray(events, func(e *newEvent) string { return e.event.Type }),
 		textArray(events, func(e *newEvent) string { return e.event.Tenant }),
@@ -263,7 +240,14 @@ func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.Enqu
 		optTextArray(all, func(d *newDelivery) string { return d.orderKey }),
 		intArray(all, func(d *newDelivery) int64 { return d.dueAt }),
 		intArray(all, func(d *newDelivery) int64 { return d.token }),
-		req.Owner, data)
+		req.Owner, data,
+	}
+	text := s.sql.insertAll
+	if anyExpires(all) {
+		text = s.sql.insertAllExpiring
+		args = append(args, optIntArray(all, func(d *newDelivery) sql.NullInt64 { return d.expiresAt }))
+	}
+	rows, err := q.QueryContext(ctx, text, args...)
 	if err != nil {
 		return err
 	}
@@ -316,7 +300,7 @@ func (c *claimState) pickPostgres(ctx context.Context, q querier) ([]pickedRow, 
 		var r pickedRow
 		var place int
 		var orderKey, reason sql.NullString
-		err := rows.Scan(&place, &r.dueAt, &r.fate, &r.id, &orderKey, &r.seq, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason)
+		err := rows.Scan(&place, &r.dueAt, &r.fate, &r.id, &orderKey, &r.seq, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt)
 		if err != nil {
 			return err
 		}
@@ -348,10 +332,11 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 		var id string
 		var own ownRow
 		var orderKey sql.NullString
-		if err := rows.Scan(&id, &own.endpointID, &orderKey, &own.seq); err != nil {
+		var expires sql.NullInt64
+		if err := rows.Scan(&id, &own.endpointID, &orderKey, &own.seq, &expires); err != nil {
 			return err
 		}
-		own.orderKey = orderKey.String
+		own.orderKey, own.over = orderKey.String, isOver(expires)
 		if r := byID[id]; r != nil {
 			r.hit, r.ownRow = true, own
 		}
@@ -372,7 +357,7 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 			return err
 		}
 	}
-	return nil
+	return s.unfold(ctx, q, rows)
 }
 
 func (s *Store) deliverPostgres(ctx context.Context, q querier, now int64, rows []*outcomeRow) (*sql.Rows, error) {
@@ -404,6 +389,6 @@ func (s *Store) completeOther(ctx context.Context, q querier, now int64, rows []
 		textArray(rows, func(r **outcomeRow) string { return (*r).failed }),
 		textArray(rows, func(r **outcomeRow) string { return (*r).detail }),
 		bytesArray(rows, func(r **outcomeRow) []byte { return (*r).attempt.Response }),
-		textArray(rows, func(r **outcomeRow) string { return strconv.FormatBool((*r).folds()) }),
+		intArray(rows, func(r **outcomeRow) int64 { return (*r).kept() }),
 		now)
 }

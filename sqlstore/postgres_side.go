@@ -15,7 +15,7 @@ RETURNING token`,
 
 	// OFFSET 0 keeps each join a probe for each row of the page: without it a generic plan, which knows nothing of
 	// the page's size, may read whole tables into a hash.
-	deliveries: `SELECT d.id, d.event_id, d.endpoint_id, d.ordering_key, d.seq, d.state, d.reason, d.attempts, d.created_at, d.finished_at,
+	deliveries: `SELECT d.id, d.event_id, d.endpoint_id, d.ordering_key, d.seq, d.state, d.reason, d.attempts, d.created_at, d.finished_at, d.expires_at,
     q.class, q.due_at, q.attempts, q.owner IS NOT NULL, q.reason, h.held, h.hold_until, h.hold_reason,
     (SELECT CASE WHEN b.class = 4 THEN b.id END FROM {prefix}queue b
      WHERE b.endpoint_id = q.endpoint_id AND b.order_key = q.order_key ORDER BY b.seq LIMIT 1)
@@ -24,6 +24,16 @@ CROSS JOIN LATERAL (SELECT * FROM {prefix}delivery WHERE id = p.id OFFSET 0) d
 LEFT JOIN LATERAL (SELECT * FROM {prefix}queue WHERE id = p.id OFFSET 0) q ON TRUE
 LEFT JOIN LATERAL (SELECT * FROM {prefix}endpoint_state WHERE endpoint_id = q.endpoint_id OFFSET 0) h ON TRUE
 ORDER BY p.id`,
+
+	// One probe an endpoint.
+	queued: `WITH RECURSIVE hop AS (
+    (SELECT endpoint_id FROM {prefix}queue WHERE endpoint_id > ? ORDER BY endpoint_id, class, due_at LIMIT 1)
+    UNION ALL
+    SELECT n.endpoint_id FROM hop CROSS JOIN LATERAL (
+        SELECT q.endpoint_id FROM {prefix}queue q WHERE q.endpoint_id > hop.endpoint_id ORDER BY q.endpoint_id, q.class, q.due_at LIMIT 1
+    ) n
+)
+SELECT endpoint_id FROM hop LIMIT ?`,
 
 	// A scalar subquery, because NOT EXISTS may become a hash of all events.
 	pruneEventIDs: `DELETE FROM {prefix}event_id WHERE id = ANY(ARRAY(

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -31,6 +32,8 @@ type newDelivery struct {
 	dueAt                             int64
 	token                             int64 // 1 when inserted under a lease
 	seq                               int64
+	class                             int64 // parked behind another of the request, whose end cannot come before both are committed
+	expiresAt                         sql.NullInt64
 }
 
 // newEvents checks a request and brings it into the database's form. What it refuses would be refused again.
@@ -91,6 +94,9 @@ func newRow(req *webhook.EnqueueRequest, in *webhook.NewEvent, d *webhook.NewDel
 	}
 	if !d.DueAt.IsZero() {
 		row.dueAt = micros(d.DueAt)
+	}
+	if row.expiresAt = optMicros(d.ExpiresAt); row.expiresAt.Valid && row.expiresAt.Int64 <= 0 {
+		return row, &webhook.FieldError{Op: "enqueue", Field: "NewDelivery.ExpiresAt", Reason: "is not after 1970-01-01"}
 	}
 	if d.Lease <= 0 {
 		return row, nil

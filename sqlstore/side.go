@@ -23,6 +23,7 @@ type sideStatements struct {
 	keyRetake string // without keyTake: new token, digest, end of the hold; scope, key, token, state, end as read
 
 	deliveries string // {page} selects the IDs
+	queued     string // the endpoints with a row in the queue: after, limit
 
 	pruneEventIDs string // before, limit
 	pruneKeys     string // now, limit

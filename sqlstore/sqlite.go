@@ -20,7 +20,7 @@ VALUES (?, ?, ?, ?, ?, 'queued', '', 0, ?)`,
 
 	insertQueue: `
 INSERT INTO {prefix}queue (id, event_id, endpoint_id, class, due_at, token, attempts, owner, order_key, seq, created_at)
-VALUES (?, ?, ?, 0, ?, ?, 0, ?, ?, ?, ?)`,
+VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)`,
 
 	bumpTail: `
 INSERT INTO {prefix}order_key (endpoint_id, order_key, tail) VALUES (?, ?, ?)
@@ -47,15 +47,15 @@ SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT ?`,
 
 	holds: `SELECT 0, endpoint_id, held, hold_until, not_before FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
 
-	lockStates: `SELECT endpoint_id, tat FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
+	lockStates: `SELECT endpoint_id, tat, tat_depth FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
 
 	addState: `INSERT INTO {prefix}endpoint_state (endpoint_id) VALUES (?) ON CONFLICT DO NOTHING`,
 
-	setTAT: `UPDATE {prefix}endpoint_state SET tat = ? WHERE endpoint_id = ?`,
+	setTAT: `UPDATE {prefix}endpoint_state SET tat = ?, tat_depth = ? WHERE endpoint_id = ?`,
 
 	// All that a lease tells: nobody else writes between this and the lease, whose RETURNING would cost a table of its own.
 	pick: `
-SELECT id, order_key, seq, due_at, event_id, token, attempts, created_at, reason FROM {prefix}queue INDEXED BY {name}queue_due
+SELECT id, order_key, seq, due_at, event_id, token, attempts, created_at, reason, expires_at FROM {prefix}queue INDEXED BY {name}queue_due
 WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
 ORDER BY due_at LIMIT ?`,
 
@@ -68,23 +68,27 @@ ORDER BY due_at LIMIT ?`,
 SELECT id, endpoint_id, order_key, seq FROM {prefix}queue INDEXED BY {name}queue_order
 WHERE (endpoint_id = ? AND order_key = ? AND seq = ?)`,
 
-	park: `UPDATE {prefix}queue SET class = 2, owner = NULL WHERE id IN {list}`,
+	park: `UPDATE {prefix}queue SET class = CASE WHEN expires_at = 0 THEN 5 ELSE 2 END, owner = NULL WHERE id IN {list}`,
+
+	keyRanges: `
+SELECT id, endpoint_id, order_key, seq, class, owner IS NOT NULL FROM {prefix}queue INDEXED BY {name}queue_order
+WHERE (endpoint_id = ? AND order_key = ? AND seq >= ? AND seq <= ?)`,
 
 	lease: `UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE id IN {list}`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id IN {list}`,
 
 	own: `
-SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason FROM {prefix}queue
+SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason, expires_at FROM {prefix}queue
 WHERE id IN {list} AND owner IS NOT NULL`,
 
 	endHeld: `
 DELETE FROM {prefix}queue WHERE token = ? AND owner IS NOT NULL AND id IN {list}
-RETURNING id, endpoint_id, order_key, seq, attempts`,
+RETURNING id, endpoint_id, order_key, seq, attempts, expires_at`,
 
 	end: `DELETE FROM {prefix}queue WHERE id IN {list}`,
 
-	block: `UPDATE {prefix}queue SET class = ?, owner = NULL WHERE id IN {list}`,
+	block: `UPDATE {prefix}queue SET class = ?, due_at = ?, owner = NULL WHERE id IN {list}`,
 
 	again: `UPDATE {prefix}queue SET owner = NULL, class = ?, due_at = ?, attempts = ?, reason = ? WHERE id = ?`,
 
@@ -108,10 +112,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING`,
 
 	findParked: `
-SELECT id FROM {prefix}queue INDEXED BY {name}queue_order
-WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class = 2)`,
+SELECT id, endpoint_id, attempts, due_at FROM {prefix}queue INDEXED BY {name}queue_order
+WHERE (endpoint_id = ? AND order_key = ? AND seq = ? AND class >= 2)`,
 
-	unpark: `UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END WHERE id IN {list} AND class = 2`,
+	unpark: `UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END WHERE id IN {list} AND class IN (2, 5)`,
 
 	seenDelivery: `SELECT id, token FROM {prefix}delivery WHERE id IN {list}`,
 

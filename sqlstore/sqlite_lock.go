@@ -28,8 +28,9 @@ func (s *Store) endHeld(ctx context.Context, q querier, rows []outcomeRow) error
 				var id string
 				var own ownRow
 				var orderKey sql.NullString
-				err := rows.Scan(&id, &own.endpointID, &orderKey, &own.seq, &own.attempts)
-				own.orderKey = orderKey.String
+				var expires sql.NullInt64
+				err := rows.Scan(&id, &own.endpointID, &orderKey, &own.seq, &own.attempts, &expires)
+				own.orderKey, own.over = orderKey.String, isOver(expires)
 				r := byID[id]
 				own.attempts += r.counted
 				r.hit, r.gone, r.ownRow = true, true, own

@@ -15,6 +15,15 @@ RETURNING token`,
 
 	deliveries: deliveriesJoined,
 
+	// One probe an endpoint.
+	queued: `WITH RECURSIVE hop (endpoint_id) AS (
+    SELECT * FROM (SELECT endpoint_id FROM {prefix}queue {due} WHERE endpoint_id > ? ORDER BY endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT q.endpoint_id FROM {prefix}queue q {due} WHERE q.endpoint_id > hop.endpoint_id ORDER BY q.endpoint_id LIMIT 1)
+    FROM hop WHERE hop.endpoint_id IS NOT NULL
+)
+SELECT endpoint_id FROM hop WHERE endpoint_id IS NOT NULL LIMIT ?`,
+
 	pruneEventIDs: `DELETE FROM {prefix}event_id WHERE id IN (
     SELECT i.id FROM {prefix}event_id i
     WHERE i.created_at < ?1 AND NOT EXISTS (SELECT 1 FROM {prefix}event e WHERE e.id = i.id) LIMIT ?2)`,

@@ -240,7 +240,7 @@ func TestBucket(t *testing.T) {
 	if b.left() != 0 || !b.next().Equal(now.Add(busyPause)) {
 		t.Errorf("before its row is ours: %d left, next %v", b.left(), b.next())
 	}
-	b.set(0)
+	b.set(0, 0)
 	if b.left() != 2 {
 		t.Fatalf("full: %d left", b.left())
 	}
@@ -254,12 +254,12 @@ func TestBucket(t *testing.T) {
 		t.Errorf("next %v, want %v", next, want)
 	}
 	later := newBucket(rate, next)
-	later.set(b.after())
+	later.set(b.after(), b.depth())
 	if later.left() != 1 {
 		t.Errorf("at the time told: %d left", later.left())
 	}
 	early := newBucket(rate, next.Add(-time.Microsecond))
-	early.set(b.after())
+	early.set(b.after(), b.depth())
 	if early.left() != 0 {
 		t.Errorf("a microsecond early: %d left", early.left())
 	}
@@ -267,15 +267,49 @@ func TestBucket(t *testing.T) {
 	total, tat := int64(0), int64(0)
 	for at := now; at.Before(now.Add(time.Hour)); at = at.Add(700 * time.Millisecond) {
 		b := newBucket(rate, at)
-		b.set(tat)
+		b.set(tat, b.depth())
 		b.taken = b.left()
 		total, tat = total+b.taken, b.after()
 	}
 	if total > 2+3*3600 {
 		t.Errorf("%d in an hour", total)
 	}
-	if huge := newBucket(webhook.Rate{Events: 1, Per: math.MaxInt64, Burst: math.MaxInt}, now); huge.burst*huge.every < 0 {
-		t.Error("burst overflows")
+	huge := newBucket(webhook.Rate{Events: 1, Per: math.MaxInt64, Burst: math.MaxInt}, now)
+	if huge.set(0, 0); huge.left() < 1 || huge.now+huge.depth() < 0 {
+		t.Errorf("a rate of once in 292 years: %d left, depth %d", huge.left(), huge.depth())
+	}
+}
+
+// What was taken under another rate is an empty bucket of this one at most; but a clock that is behind gives nothing back.
+func TestBucketOfAnotherRate(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	slow, fast := webhook.Rate{Events: 1, Per: 5 * time.Minute, Burst: 1}, webhook.Rate{Events: 50, Burst: 10}
+	taken := func(r webhook.Rate, tat, depth int64, at time.Time, n int64) *bucket {
+		b := newBucket(r, at)
+		b.set(tat, depth)
+		if b.left() < n {
+			t.Fatalf("%v at %v: %d left, want %d", r, at.Sub(now), b.left(), n)
+		}
+		b.taken = n
+		return b
+	}
+	b := taken(slow, 0, 0, now, 1)
+	c := newBucket(fast, now.Add(time.Second))
+	if c.set(b.after(), b.depth()); c.left() != 0 || !c.clipped || !c.next().Equal(now.Add(1020*time.Millisecond)) {
+		t.Errorf("from slow to fast: %d left, clipped %v, next %v", c.left(), c.clipped, c.next().Sub(now))
+	}
+	d := newBucket(fast, now.Add(1100*time.Millisecond))
+	if d.set(c.after(), c.depth()); d.left() != 5 || d.clipped {
+		t.Errorf("0.1 s later: %d left, clipped %v, want 5", d.left(), d.clipped)
+	}
+	d.taken = 5
+	behind := newBucket(fast, now.Add(time.Second))
+	if behind.set(d.after(), d.depth()); behind.left() != 0 || behind.clipped {
+		t.Errorf("by a clock that is behind: %d left, clipped %v", behind.left(), behind.clipped)
+	}
+	e := newBucket(slow, now.Add(1100*time.Millisecond)) // the bucket has room for one, and 0.2 s of it are taken
+	if e.set(d.after(), d.depth()); e.left() != 0 || e.clipped {
+		t.Errorf("from fast to slow: %d left, clipped %v", e.left(), e.clipped)
 	}
 }
 
@@ -288,7 +322,7 @@ func TestClaimRounds(t *testing.T) {
 	rate := webhook.Rate{Events: 5}
 	req := &webhook.ClaimRequest{Now: now, Limit: 20, Lanes: []webhook.LaneClaim{lane(webhook.Fresh, rate), lane(webhook.Retry, rate)}}
 	c := newClaimState(&Store{}, req)
-	c.buckets["a"].set(0)
+	c.buckets["a"].set(0, 0)
 	caps := func() []int { return []int{c.lanes[0].cap, c.lanes[1].cap} }
 	if !c.nextRound() || !slices.Equal(caps(), []int{5, 0}) {
 		t.Fatalf("first round: %v", caps())

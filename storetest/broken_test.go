@@ -14,6 +14,8 @@ import (
 type full interface {
 	webhook.Store
 	webhook.HoldStore
+	webhook.StateStore
+	webhook.LifeStore
 	webhook.EndpointStore
 	webhook.DedupeStore
 	webhook.QueryStore

@@ -74,6 +74,7 @@ func (e *env) fresh() *env {
 }
 
 func (e *env) holds() webhook.HoldStore         { return e.h.Store.(webhook.HoldStore) }
+func (e *env) life() webhook.LifeStore          { return e.h.Store.(webhook.LifeStore) }
 func (e *env) endpoints() webhook.EndpointStore { return e.h.Store.(webhook.EndpointStore) }
 func (e *env) dedupe() webhook.DedupeStore      { return e.h.Store.(webhook.DedupeStore) }
 func (e *env) queries() webhook.QueryStore      { return e.h.Store.(webhook.QueryStore) }

@@ -19,24 +19,51 @@ type model struct {
 	order  []*mrow // in the order of enqueueing
 	holds  map[string]mhold
 	tat    map[string]time.Time // of GCRA, by endpoint
-	claims []webhook.Claimed    // all ever made
+	states map[string]*mstate
+	seen   int64             // the version of states that was read last
+	claims []webhook.Claimed // all ever made
 }
 
 // mrow is a delivery.
 type mrow struct {
-	d        webhook.Delivery // DueAt is the due time or the lease's end
+	d        webhook.Delivery // DueAt is the due time or the lease's end, unless it is over
 	class    webhook.Class
 	leased   bool
 	token    int64
 	attempts map[int64]webhook.Attempt
 	blocks   bool // a dead letter that its key waits behind
 	holdsKey bool // and the key reads as held
+
+	over    bool      // ended by End: d is final, and the row keeps its place in its key
+	overDue time.Time // its due time or the lease's end, when it is over
+	putOff  time.Time // the end of the lease under which End met it, when its time had run out
+}
+
+// waits reports whether r is still to be claimed, if only to be taken out of its key.
+func (r *mrow) waits() bool { return r.over || !r.d.State.Final() }
+
+// due is r's due time or the lease's end.
+func (r *mrow) due() time.Time {
+	if r.over {
+		return r.overDue
+	}
+	return r.d.DueAt
+}
+
+// setDue changes it.
+func (r *mrow) setDue(t time.Time) {
+	if r.over {
+		r.overDue = t
+	} else {
+		r.d.DueAt = t
+	}
 }
 
 type mhold struct{ until time.Time }
 
 func newModel() *model {
-	return &model{now: at(0), events: map[string][32]byte{}, rows: map[string]*mrow{}, holds: map[string]mhold{}, tat: map[string]time.Time{}}
+	return &model{now: at(0), events: map[string][32]byte{}, rows: map[string]*mrow{}, holds: map[string]mhold{}, tat: map[string]time.Time{},
+		states: map[string]*mstate{}}
 }
 
 // enqueue says what becomes of each event, and does it.
@@ -62,7 +89,7 @@ func (m *model) enqueue(events []webhook.NewEvent) (want []webhook.EnqueueStatus
 
 func (m *model) add(eventID string, d webhook.NewDelivery) {
 	r := &mrow{attempts: map[int64]webhook.Attempt{}, d: webhook.Delivery{ID: d.ID, EventID: eventID, EndpointID: d.EndpointID,
-		OrderingKey: d.OrderingKey, State: webhook.Queued, DueAt: d.DueAt, CreatedAt: m.now}}
+		OrderingKey: d.OrderingKey, State: webhook.Queued, DueAt: d.DueAt, CreatedAt: m.now, ExpiresAt: d.ExpiresAt}}
 	if d.DueAt.IsZero() {
 		r.d.DueAt = m.now
 	}
@@ -96,7 +123,7 @@ func (m *model) blocked(r *mrow) (waits, held bool) {
 		if o == r {
 			return waits, held
 		}
-		waits = waits || o.blocks || !o.d.State.Final()
+		waits = waits || o.blocks || o.waits()
 		held = held || o.blocks && o.holdsKey
 	}
 	return waits, held
@@ -114,13 +141,13 @@ func (m *model) held(endpoint string) (bool, time.Time) {
 // claimable returns the rows of a lane that a claim may return now, earliest first.
 func (m *model) claimable(l webhook.LaneID) (rows []*mrow) {
 	for _, r := range m.order {
-		if r.d.EndpointID == l.EndpointID && r.class == l.Class && !r.d.State.Final() && !r.d.DueAt.After(m.now) {
+		if r.d.EndpointID == l.EndpointID && r.class == l.Class && r.waits() && !r.due().After(m.now) {
 			if waits, _ := m.blocked(r); !waits {
 				rows = append(rows, r)
 			}
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b *mrow) int { return a.d.DueAt.Compare(b.d.DueAt) })
+	slices.SortStableFunc(rows, func(a, b *mrow) int { return a.due().Compare(b.due()) })
 	return rows
 }
 
@@ -168,6 +195,12 @@ func (m *model) claimedLane(now time.Time, l webhook.LaneClaim, room int, got []
 	if held && len(got) > 0 {
 		return fmt.Errorf("%v while the endpoint is on hold", ids(got))
 	}
+	if early := m.early(l.EndpointID); !early.IsZero() {
+		if len(got) > 0 || !st.RateUntil.Equal(early) {
+			return fmt.Errorf("%v and RateUntil %v before %v", ids(got), st.RateUntil, early)
+		}
+		return nil
+	}
 	may := m.claimable(l.LaneID)
 	most := min(l.Max, room)
 	if len(got) > most {
@@ -183,16 +216,16 @@ func (m *model) claimedLane(now time.Time, l webhook.LaneClaim, room int, got []
 		return fmt.Errorf("%d claimable left without More", len(may)-len(got))
 	}
 	for i, c := range got {
-		if i > 0 && m.rows[c.Delivery.ID].d.DueAt.Before(m.rows[got[i-1].Delivery.ID].d.DueAt) {
+		if i > 0 && m.rows[c.Delivery.ID].due().Before(m.rows[got[i-1].Delivery.ID].due()) {
 			return fmt.Errorf("%v: not the earliest due first", ids(got))
 		}
 	}
 	last := time.Time{}
 	if len(got) > 0 {
-		last = m.rows[got[len(got)-1].Delivery.ID].d.DueAt
+		last = m.rows[got[len(got)-1].Delivery.ID].due()
 	}
 	for _, r := range may {
-		if r.d.DueAt.Before(last) && !slices.Contains(ids(got), r.d.ID) {
+		if r.due().Before(last) && !slices.Contains(ids(got), r.d.ID) {
 			return fmt.Errorf("%v: leaves out %s, which is due earlier", ids(got), r.d.ID)
 		}
 	}
@@ -239,6 +272,9 @@ func (m *model) lease(now time.Time, l webhook.LaneClaim, c webhook.Claimed) err
 	r := m.rows[c.Delivery.ID]
 	want := r.d
 	want.State, want.DueAt, want.Reason, c.Delivery.Reason = webhook.Delivering, now.Add(l.Lease), "", ""
+	if r.over {
+		want.FinishedAt, want.ExpiresAt = time.Time{}, time.Unix(0, 0)
+	}
 	switch {
 	case c.Token <= r.token:
 		return fmt.Errorf("%s: token %d after %d", r.d.ID, c.Token, r.token)
@@ -249,16 +285,17 @@ func (m *model) lease(now time.Time, l webhook.LaneClaim, c webhook.Claimed) err
 	case c.Event.ID != r.d.EventID:
 		return fmt.Errorf("%s: event %q, want %q", r.d.ID, c.Event.ID, r.d.EventID)
 	}
-	r.leased, r.token, r.d.DueAt = true, c.Token, c.LeaseUntil
+	r.leased, r.token = true, c.Token
+	r.setDue(c.LeaseUntil)
 	m.claims = append(m.claims, c)
 	return nil
 }
 
 // sameButForZones compares deliveries, times as instants.
 func sameButForZones(a, b webhook.Delivery) bool {
-	same := a.DueAt.Equal(b.DueAt) && a.CreatedAt.Equal(b.CreatedAt) && a.FinishedAt.Equal(b.FinishedAt)
+	same := a.DueAt.Equal(b.DueAt) && a.CreatedAt.Equal(b.CreatedAt) && a.FinishedAt.Equal(b.FinishedAt) && a.ExpiresAt.Equal(b.ExpiresAt)
 	for _, d := range []*webhook.Delivery{&a, &b} {
-		d.DueAt, d.CreatedAt, d.FinishedAt = time.Time{}, time.Time{}, time.Time{}
+		d.DueAt, d.CreatedAt, d.FinishedAt, d.ExpiresAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	}
 	return same && a == b
 }
@@ -280,14 +317,19 @@ func (m *model) complete(o webhook.Outcome) webhook.OutcomeStatus {
 		a := *o.Attempt
 		a.Late = stale
 		r.attempts[o.Token] = a
-		if !stale {
+		if !stale && !r.over && o.Next != webhook.Queued {
 			r.d.Attempts++
 		}
 	}
 	if stale {
 		return webhook.Stale
 	}
-	r.leased, r.d.Reason, r.d.DueAt = false, o.Reason, o.DueAt
+	r.leased = false
+	if r.over {
+		r.over = false
+		return webhook.Applied
+	}
+	r.d.Reason, r.d.DueAt = o.Reason, o.DueAt
 	switch {
 	case o.Next == webhook.Queued && o.DueAt.IsZero():
 		r.d.DueAt = m.now
@@ -308,7 +350,7 @@ func (m *model) extend(ref webhook.LeaseRef, got webhook.OutcomeStatus) error {
 	case r == nil:
 		want = webhook.Unknown
 	case r.leased && r.token == ref.Token:
-		if want = webhook.Applied; !r.d.DueAt.After(m.now) {
+		if want = webhook.Applied; !r.due().After(m.now) {
 			want = got // it ran out: the store's choice
 		}
 	}
@@ -316,7 +358,7 @@ func (m *model) extend(ref webhook.LeaseRef, got webhook.OutcomeStatus) error {
 		return fmt.Errorf("status of %s under token %d is %d, want %d", ref.DeliveryID, ref.Token, got, want)
 	}
 	if got == webhook.Applied {
-		r.d.DueAt = ref.Until
+		r.setDue(ref.Until)
 	}
 	return nil
 }
@@ -338,13 +380,13 @@ func (m *model) listed(got []webhook.Lane) error {
 	}
 	sure, dues := map[webhook.LaneID]time.Time{}, map[webhook.LaneID][]time.Time{}
 	for _, r := range m.order {
-		if r.d.State.Final() {
+		if !r.waits() {
 			continue
 		}
 		id := webhook.LaneID{EndpointID: r.d.EndpointID, Class: r.class}
-		dues[id] = append(dues[id], r.d.DueAt)
-		if waits, _ := m.blocked(r); !waits && (sure[id].IsZero() || r.d.DueAt.Before(sure[id])) {
-			sure[id] = r.d.DueAt
+		dues[id] = append(dues[id], r.due())
+		if waits, _ := m.blocked(r); !waits && (sure[id].IsZero() || r.due().Before(sure[id])) {
+			sure[id] = r.due()
 		}
 	}
 	for _, l := range got {
@@ -383,10 +425,10 @@ func (m *model) read(got webhook.Delivery) error {
 	case held || keyHeld:
 		states = []webhook.State{webhook.Held}
 	}
-	if r.leased && !r.d.DueAt.After(m.now) {
+	if r.leased && !r.d.State.Final() && !r.d.DueAt.After(m.now) {
 		states = append(states, webhook.Delivering)
 	}
-	if waits && !keyHeld {
+	if waits && !keyHeld && !r.d.State.Final() {
 		states = append(states, webhook.Held) // behind a dead letter that only blocks
 	}
 	if !slices.Contains(states, got.State) {
@@ -410,6 +452,6 @@ func (m *model) describe(id string) string {
 	}
 	waits, _ := m.blocked(r)
 	held, _ := m.held(r.d.EndpointID)
-	return fmt.Sprintf("endpoint %s key %q seq %d, %s, class %d, leased %v, due or leased until %v, token %d, behind a predecessor %v, endpoint held %v",
-		r.d.EndpointID, r.d.OrderingKey, r.d.Sequence, r.d.State, r.class, r.leased, r.d.DueAt.Sub(at(0)), r.token, waits, held)
+	return fmt.Sprintf("endpoint %s key %q seq %d, %s, in its key only for its place %v, class %d, leased %v, due or leased until %v, token %d, behind a predecessor %v, endpoint held %v",
+		r.d.EndpointID, r.d.OrderingKey, r.d.Sequence, r.d.State, r.over, r.class, r.leased, r.due().Sub(at(0)), r.token, waits, held)
 }

@@ -43,8 +43,9 @@ func (e *env) sameDelivery(got, want webhook.Delivery) {
 	e.sameTime(want.ID+": DueAt", got.DueAt, want.DueAt)
 	e.sameTime(want.ID+": CreatedAt", got.CreatedAt, want.CreatedAt)
 	e.sameTime(want.ID+": FinishedAt", got.FinishedAt, want.FinishedAt)
+	e.sameTime(want.ID+": ExpiresAt", got.ExpiresAt, want.ExpiresAt)
 	for _, d := range []*webhook.Delivery{&got, &want} {
-		d.DueAt, d.CreatedAt, d.FinishedAt = time.Time{}, time.Time{}, time.Time{}
+		d.DueAt, d.CreatedAt, d.FinishedAt, d.ExpiresAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	}
 	if got != want {
 		e.failf("Delivery: got %+v, want %+v", got, want)

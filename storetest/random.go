@@ -56,6 +56,7 @@ func kinds() []func(*walk) {
 		(*walk).opClaim, (*walk).opClaim, (*walk).opClaim, (*walk).opClaim, (*walk).opClaim, (*walk).opLanes,
 		(*walk).opComplete, (*walk).opComplete, (*walk).opComplete, (*walk).opComplete, (*walk).opExtend,
 		(*walk).opHold, (*walk).opUnhold, (*walk).opRelease, (*walk).opAdvance, (*walk).opAdvance, (*walk).opRead,
+		(*walk).opEnd, (*walk).opEnd, (*walk).opBacklog, (*walk).opPutStates, (*walk).opStates,
 	}
 }
 

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -51,6 +52,9 @@ func (w *walk) delivery(id, key string) webhook.NewDelivery {
 	case w.chance(5) && key == "":
 		d.Lease = time.Duration(1+w.r.IntN(30)) * time.Second
 	}
+	if w.chance(4) {
+		d.ExpiresAt = w.m.now.Add(time.Duration(w.r.IntN(60)-5) * time.Second)
+	}
 	return d
 }
 
@@ -74,6 +78,9 @@ func describeEvents(events []webhook.NewEvent) (s string) {
 			}
 			if d.Lease > 0 {
 				s += fmt.Sprintf(" leased %v", d.Lease)
+			}
+			if !d.ExpiresAt.IsZero() {
+				s += fmt.Sprintf(" expires %v", d.ExpiresAt.Sub(at(0)))
 			}
 		}
 		s += "; "
@@ -222,10 +229,12 @@ func (w *walk) opComplete() {
 		text += fmt.Sprintf("%s under %d to %s (attempt %v, behind %d), ", o.DeliveryID, o.Token, o.Next, o.Attempt != nil, o.BehindDeadLetter)
 	}
 	w.note("Complete %s", text)
-	got := w.complete(w.m.now, outcomes...)
+	res, err := w.store().Complete(w.ctx, &webhook.CompleteRequest{Now: w.m.now, Outcomes: outcomes})
+	w.ok("Complete", err)
 	for i, o := range outcomes {
-		w.same("status of "+o.DeliveryID, got[i], w.m.complete(o))
+		w.same("status of "+o.DeliveryID, res.Outcomes[i], w.m.complete(o))
 	}
+	w.try("Complete", w.m.woken(res.Woken))
 }
 
 func (w *walk) outcome(c webhook.Claimed) webhook.Outcome {
@@ -238,7 +247,9 @@ func (w *walk) outcome(c webhook.Claimed) webhook.Outcome {
 	case webhook.RetryScheduled:
 		o.DueAt = w.m.now.Add(time.Duration(w.r.IntN(30)) * time.Second)
 	case webhook.Queued:
-		o.Attempt = nil
+		if w.chance(2) {
+			o.Attempt = nil
+		}
 		if w.chance(2) {
 			o.DueAt = w.m.now.Add(time.Duration(w.r.IntN(10)) * time.Second)
 		}
@@ -258,7 +269,7 @@ func (w *walk) opHold() {
 	}
 	w.note("Hold %s until %v", ep, until)
 	w.hold(ep, until)
-	w.m.holds[ep] = mhold{until}
+	w.m.hold(ep, until)
 }
 
 func (w *walk) opUnhold() {
@@ -268,7 +279,7 @@ func (w *walk) opUnhold() {
 	ep := walkEndpoints[w.r.IntN(len(walkEndpoints))]
 	w.note("Unhold %s", ep)
 	w.unhold(ep)
-	delete(w.m.holds, ep)
+	w.m.unhold(ep)
 }
 
 func (w *walk) opRelease() {
@@ -306,6 +317,7 @@ func (w *walk) opRead() {
 	w.same("deliveries listed", n, len(w.m.rows))
 	if n > 0 {
 		w.readAttempts(w.m.order[w.r.IntN(len(w.m.order))])
+		w.readAttempts(slices.MaxFunc(w.m.order, func(a, b *mrow) int { return cmp.Compare(len(a.attempts), len(b.attempts)) }))
 	}
 }
 
@@ -324,7 +336,7 @@ func (w *walk) drain() {
 	for _, ep := range walkEndpoints {
 		if hs, ok := w.h.Store.(webhook.HoldStore); ok {
 			w.ok("Unhold", hs.Unhold(w.ctx, ep))
-			delete(w.m.holds, ep)
+			w.m.unhold(ep)
 			for _, key := range walkKeys {
 				w.release(ep, key, w.m.release(ep, key))
 			}
@@ -350,7 +362,7 @@ func (w *walk) drain() {
 		}
 	}
 	for _, r := range w.m.order {
-		if waits, _ := w.m.blocked(r); !r.d.State.Final() && !waits {
+		if waits, _ := w.m.blocked(r); r.waits() && !waits {
 			w.failf("%s cannot be claimed any more: %s", r.d.ID, w.m.describe(r.d.ID))
 		}
 	}
@@ -362,6 +374,6 @@ func (w *walk) drain() {
 func (w *walk) anyClaimable() bool {
 	return slices.ContainsFunc(w.m.order, func(r *mrow) bool {
 		waits, _ := w.m.blocked(r)
-		return !r.d.State.Final() && !waits && !r.d.DueAt.After(w.m.now)
+		return r.waits() && !waits && !r.due().After(w.m.now)
 	})
 }

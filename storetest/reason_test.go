@@ -57,7 +57,7 @@ func TestEverySentence(t *testing.T) {
 			left[s] = true
 		}
 	}
-	for _, comment := range contract(t, "../store.go") {
+	for _, comment := range contract(t, "../store.go", "../store_life.go") {
 		for _, sentence := range sentences(comment) {
 			if promises(sentence) && !left[sentence] && !covered(strings.ToLower(sentence), reasons) {
 				t.Errorf("no case proves: %s", sentence)
@@ -117,6 +117,8 @@ func unproven() map[string][]string {
 			"KeyStatus is what Begin found", "StoredResponse is the part of a response that is kept for repeats",
 			"QueryStore answers the questions of people", "None of it is needed to deliver", "EventRecord is a stored event",
 			"Pruner forgets what has served its time",
+			"LifeStore ends deliveries before their time and counts those that wait", "EndpointBacklog is what waits for an endpoint",
+			"Without it nothing can be canceled, backlogs have no bound, and what expires while nobody claims it ends only when its turn comes",
 		},
 		"they are the caller's duty": {"no delivery twice", "chosen headers; never Set-Cookie"},
 		"they are about cost, which a test of the store's plans shows": {
@@ -129,13 +131,12 @@ func unproven() map[string][]string {
 		"it takes a lock of the database's own": {"Claim skips what another transaction has locked rather than wait for it"},
 		"it cannot be seen from outside":        {"whom leased rows belong to"},
 		"no case proves them yet": {
-			"zero: never; else after the Unix epoch", "From then on it is not to be sent; see LifeStore.End",
 			"It may differ from claim to claim: what was taken under another rate counts as an empty bucket at most",
 			"With an Attempt, that one is recorded but not counted: the failure was ours, not the receiver's",
-			"An outcome of a delivery that LifeStore.End has ended already removes it from its key and leaves its record as it is",
 			"Woken are lanes in which an end let the next of its ordering key go, with that one's due time as Earliest",
 			"A hint: it may be left out, and may name a lane twice",
 		},
-		"it would take more than a thousand requests": {"zero: 1,000"},
+		"it would take more than a thousand requests":       {"zero: 1,000"},
+		"they leave something free, which no case asks for": {"A store may count into OldestDue what no claim has met yet"},
 	}
 }

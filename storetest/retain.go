@@ -149,6 +149,7 @@ func contextCases() []Case {
 	return []Case{
 		{"Cancelled/Store", ends, needStore, cancelledStore},
 		{"Cancelled/HoldStore", ends, needStore | needHold, cancelledHold},
+		{"Cancelled/LifeStore", ends, needStore | needLife, cancelledLife},
 		{"Cancelled/EndpointStore", ends, needEndpoint, cancelledEndpoint},
 		{"Cancelled/DedupeStore", ends, needDedupe, cancelledDedupe},
 		{"Cancelled/QueryStore", ends, needStore | needQuery, cancelledQuery},
@@ -197,6 +198,18 @@ func cancelledHold(e *env) {
 	e.wantErr("ListHolds", err, context.Canceled)
 	e.wantErr("Unhold", e.holds().Unhold(ctx, "b"), context.Canceled)
 	e.none("the endpoint is on hold", at(0), fresh("b"))
+}
+
+func cancelledLife(e *env) {
+	ctx := e.cancelled()
+	e.put(at(0), plain("a", "d1"))
+	_, err := e.life().End(ctx, &webhook.EndRequest{Now: at(0), EventID: "d1", Next: webhook.Canceled})
+	e.wantErr("End", err, context.Canceled)
+	_, err = e.life().Backlog(ctx, &webhook.BacklogRequest{Now: at(0)})
+	e.wantErr("Backlog", err, context.Canceled)
+	_, err = e.life().BlockedKeys(ctx, &webhook.BlockedKeysRequest{EndpointID: "a"})
+	e.wantErr("BlockedKeys", err, context.Canceled)
+	e.one("d1", at(0), fresh("a"))
 }
 
 func cancelledEndpoint(e *env) {

@@ -98,7 +98,8 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 // Cases returns all cases, in a fixed order.
 func Cases() []Case {
 	return slices.Concat(nowCases(), enqueueCases(), enqueueKeyCases(), leasedCases(), lanesCases(), claimCases(), claimBoundCases(), leaseCases(),
-		orderCases(), deadLetterCases(), extendCases(), completeCases(), attemptCases(), holdCases(), rateCases(), stateCases(), notBeforeCases(), retainCases(),
+		orderCases(), deadLetterCases(), extendCases(), completeCases(), attemptCases(), wokenCases(), endCases(), expireCases(), backlogCases(),
+		holdCases(), rateCases(), rateChangeCases(), stateCases(), notBeforeCases(), retainCases(),
 		contextCases(), txCases(), endpointCases(), changeCases(), dedupeCases(), finishCases(), queryCases(), listCases(),
 		pruneCases(), concurrentCases(), randomCases(shrinkRuns))
 }

@@ -56,7 +56,6 @@ func (v variant) harness(t *testing.T, db, db2 *sql.DB, prefix string) storetest
 			}
 			return storetest.Tx{Enqueuer: handles[0].Tx(tx), Commit: tx.Commit, Rollback: tx.Rollback}, nil
 		},
-		Without: []string{"LifeStore"}, // not yet
 	}
 	if v.dialect == sqlstore.SQLite {
 		h.Without = append(h.Without, "OpenTx") // one writer

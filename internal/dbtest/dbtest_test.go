@@ -34,6 +34,7 @@ var parts = map[string]func() error{
 	"server":  serverPart,
 	"migrate": migratePart,
 	"work":    workPart,
+	"order":   orderPart,
 	"receive": servePart,
 	"health":  healthPart,
 }

@@ -48,8 +48,8 @@ CREATE TABLE IF NOT EXISTS {prefix}delivery (
 ) ENGINE=InnoDB;
 
 -- What is still to do; one narrow row for each unfinished delivery, deleted at its end.
--- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key.
--- due_at: when it may be claimed; with an owner, when the lease ends.
+-- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key, 5 parked and ended.
+-- due_at: when it may be claimed; with an owner, when the lease ends; of a dead letter, since when it blocks.
 -- expires_at: NULL never; 0 ended already, and here only to keep its place in its key.
 CREATE TABLE IF NOT EXISTS {prefix}queue (
 	id          VARBINARY(255) PRIMARY KEY,
@@ -103,6 +103,7 @@ CREATE TABLE IF NOT EXISTS {prefix}order_key (
 -- What dispatchers know about sending to an endpoint: holds, rate limits and a document of their own; never written by sends.
 -- version: of the latest change but those of tat, from the second row of endpoint_version; 0 for none.
 -- tat: the theoretical arrival time of GCRA, in nanoseconds since the Unix epoch.
+-- tat_depth: how far ahead a burst of the rate it was reckoned with may reach, in nanoseconds.
 CREATE TABLE IF NOT EXISTS {prefix}endpoint_state (
 	endpoint_id VARBINARY(255) PRIMARY KEY,
 	held        BOOLEAN NOT NULL DEFAULT FALSE,
@@ -110,6 +111,7 @@ CREATE TABLE IF NOT EXISTS {prefix}endpoint_state (
 	hold_reason TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
 	hold_until  BIGINT,
 	tat         BIGINT NOT NULL DEFAULT 0,
+	tat_depth   BIGINT NOT NULL DEFAULT 0,
 	version     BIGINT NOT NULL DEFAULT 0,
 	not_before  BIGINT,
 	doc         BLOB,

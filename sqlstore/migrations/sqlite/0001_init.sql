@@ -42,13 +42,13 @@ CREATE TABLE {prefix}delivery (
 	error        TEXT,
 	detail       TEXT,
 	response     BLOB
-) WITHOUT ROWID;
+);
 CREATE INDEX {name}delivery_event ON {prefix}delivery (event_id);
 CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
 
 -- What is still to do; one narrow row for each unfinished delivery, deleted at its end.
--- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key.
--- due_at: when it may be claimed; with an owner, when the lease ends.
+-- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key, 5 parked and ended.
+-- due_at: when it may be claimed; with an owner, when the lease ends; of a dead letter, since when it blocks.
 -- expires_at: NULL never; 0 ended already, and here only to keep its place in its key.
 CREATE TABLE {prefix}queue (
 	id          TEXT PRIMARY KEY,
@@ -102,6 +102,7 @@ CREATE TABLE {prefix}order_key (
 -- What dispatchers know about sending to an endpoint: holds, rate limits and a document of their own; never written by sends.
 -- version: of the latest change but those of tat, from the second row of endpoint_version; 0 for none.
 -- tat: the theoretical arrival time of GCRA, in nanoseconds since the Unix epoch.
+-- tat_depth: how far ahead a burst of the rate it was reckoned with may reach, in nanoseconds.
 CREATE TABLE {prefix}endpoint_state (
 	endpoint_id TEXT PRIMARY KEY,
 	held        INTEGER NOT NULL DEFAULT 0,
@@ -109,6 +110,7 @@ CREATE TABLE {prefix}endpoint_state (
 	hold_reason TEXT NOT NULL DEFAULT '',
 	hold_until  INTEGER,
 	tat         INTEGER NOT NULL DEFAULT 0,
+	tat_depth   INTEGER NOT NULL DEFAULT 0,
 	version     INTEGER NOT NULL DEFAULT 0,
 	not_before  INTEGER,
 	doc         BLOB
