@@ -147,7 +147,7 @@ func (b *backlogs) cut(ctx context.Context, t *trim, until time.Time) error {
 			slow = true // once: a store that always takes so long has to go on as well
 			continue
 		}
-		n := max(min(over, max(over/trimPart, t.bound/trimShare), trimMost), 1)
+		n := min(max(over/trimPart, min(t.bound/trimShare, over/4), 1), trimMost)
 		res, err := b.d.life.end(ctx, &EndRequest{
 			Now: now, EndpointID: oldest.EndpointID, Oldest: n, Limit: n, Next: Expired, Reason: t.reason,
 		})
