@@ -12,6 +12,7 @@ func brokenStores() []brokenStore {
 		{"claimIgnoresHolds", claimIgnoresHolds, []string{
 			"Hold/Claim", "Hold/Status", "Hold/OtherHandle", "Hold/Until", "Hold/OtherEndpoints", "Hold/LeasedRunsOn",
 			"Hold/Replaced", "Hold/LaterSends", "Hold/Ordered", "Cancelled/HoldStore", "Random",
+			"State/PutWithHold", "State/PutWithUnhold", "State/StaleHolds",
 		}},
 		{"claimExceedsMax", claimExceedsMax, []string{
 			"Claim/EarliestFirst", "Claim/Max", "Claim/More", "Rate/TwoHandles", "Rate/OnlyReturnedCounts", "Rate/Until", "Random",
@@ -22,6 +23,7 @@ func brokenStores() []brokenStore {
 		{"claimIgnoresRate", claimIgnoresRate, []string{
 			"Rate/Burst", "Rate/TwoHandles", "Rate/BothLanes", "Rate/Defaults", "Rate/OnlyReturnedCounts", "Rate/Until",
 			"Rate/EndpointsIndependent", "Rate/Concurrent", "Random",
+			"Rate/Changed", "Rate/ChangedBack", "Rate/RoundedUp", "State/KeepsRate", "NotBefore/TakesNoRate",
 		}},
 		{"claimReadsOwnClock", claimReadsOwnClock, []string{
 			"Claim/OwnClock",
@@ -31,6 +33,7 @@ func brokenStores() []brokenStore {
 			"Order/ThroughLeaseEnd", "Order/ThroughGiveBack", "Extend/StaleToken", "Complete/StaleToken", "Complete/RetryScheduled",
 			"Complete/GiveBackOfRetry", "Complete/RepeatedAfterClaim", "Attempt/RoundTrip", "Attempt/Late", "Attempt/RecordedOnce",
 			"Attempt/Order", "Attempt/NoneWhenGivenBack", "Endpoint/DeletedKeepsDeliveries", "Concurrent/Drain", "Random",
+			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt", "Complete/WokenRetry", "End/OrderedLeased", "End/OrderedRetry",
 		}},
 		{"claimIgnoresLeases", claimIgnoresLeases, []string{
 			"Enqueue/Many", "Enqueue/DueAt", "Leased/NotClaimed", "Lanes/Earliest", "Claim/Due", "Claim/EarliestFirst",
@@ -39,6 +42,9 @@ func brokenStores() []brokenStore {
 			"DeadLetter/Block", "DeadLetter/HoldKey", "ReleaseKey/AfterBlock", "ReleaseKey/AfterHoldKey",
 			"ReleaseKey/NothingToRelease", "Complete/StaleToken", "Complete/RepeatedAfterClaim", "Query/Delivering", "Query/Held",
 			"Query/HoldKey", "List/ByState", "Concurrent/NoDoubleClaim", "Concurrent/SameID", "Concurrent/Drain", "Random",
+			"Complete/Woken", "Complete/WokenRetry", "Order/LongKeyLeavesRoom", "End/LeasedLeft", "End/OrderedFirst", "End/OrderedMiddle",
+			"End/OrderedLeased", "End/OldestLeased", "Complete/EndedRepeated", "Expire/Leased", "Expire/LeaseExtended", "Expire/Ordered",
+			"Backlog/LeasedDoNotAge", "Backlog/Parked", "Backlog/CountLeavesOutEnded", "NotBefore/Claim",
 		}},
 		{"claimLatestFirst", claimLatestFirst, []string{
 			"Claim/EarliestFirst", "Claim/LaneByLane", "Claim/FairnessOrder", "Complete/PoisonedLeavesNothing", "Complete/Repeated",
@@ -51,6 +57,7 @@ func brokenStores() []brokenStore {
 			"Sequence/InRequestOrder", "Sequence/PerEndpointAndKey", "Sequence/KeysAreBytes", "Sequence/GoesOnAfterTheEnd",
 			"Sequence/RepeatTakesNone", "Sequence/ErrorTakesNone", "Claim/Fields", "Order/LongKey", "ReleaseKey/EmptyKey",
 			"Concurrent/Sequence", "Concurrent/KeysCrossed", "Random",
+			"Order/LongKeyOutOfStep", "End/OrderedNeverParked",
 		}},
 		{"claimBreaksOrder", claimBreaksOrder, []string{
 			"Sequence/InRequestOrder", "Sequence/PerEndpointAndKey", "Sequence/RepeatTakesNone", "Sequence/ErrorTakesNone",
@@ -60,6 +67,10 @@ func brokenStores() []brokenStore {
 			"Order/ManyKeysAtOnce", "DeadLetter/Skip", "DeadLetter/Block", "DeadLetter/HoldKey", "DeadLetter/OtherKeysGoOn",
 			"ReleaseKey/AfterBlock", "ReleaseKey/AfterHoldKey", "ReleaseKey/NothingToRelease", "Hold/Ordered", "Cancelled/HoldStore",
 			"Query/HoldKey", "Concurrent/Sequence", "Concurrent/KeysCrossed", "Concurrent/Drain", "Random",
+			"Complete/WokenRetry", "Order/LongKeyLeavesRoom", "Order/LongKeyOutOfStep", "End/OrderedFirst", "End/OrderedMiddle",
+			"End/OrderedAll", "End/OrderedScheduled", "End/OrderedLeased", "End/OrderedNeverParked", "End/OrderedRetry",
+			"End/BehindDeadLetter", "End/BlockingDeadLetter", "Complete/EndedKeepsRecord", "Complete/EndedRepeated", "Expire/Ordered",
+			"Backlog/Parked", "Backlog/Count", "Backlog/CountLeavesOutEnded", "Backlog/WritesNothing", "NotBefore/Ordered",
 		}},
 		{"claimSharesEvents", claimSharesEvents, []string{
 			"Retention/Claimed",
@@ -70,13 +81,16 @@ func brokenStores() []brokenStore {
 		}},
 		{"enqueueLosesOne", enqueueLosesOne, []string{
 			"Enqueue/Many", "Sequence/KeysAreBytes", "Claim/NextFrom", "Complete/Many", "List/Limit", "Concurrent/NoDoubleClaim",
+			"Order/LongKeyOutOfStep", "End/DefaultLimit",
 		}},
 		{"enqueueOneByOne", enqueueOneByOne, []string{
 			"Enqueue/RefusedLeavesNothing", "Sequence/ErrorTakesNone", "Random",
+			"Enqueue/ExpiresAtRefused",
 		}},
 		{"enqueueBackwards", enqueueBackwards, []string{
 			"Enqueue/RepeatWithinRequest", "Enqueue/ConflictWithinRequest", "Sequence/InRequestOrder", "Sequence/PerEndpointAndKey",
 			"Random",
+			"Order/LongKeyLeavesRoom", "Order/LongKeyOutOfStep", "Backlog/WritesNothing",
 		}},
 		{"enqueueLeasesRepeats", enqueueLeasesRepeats, []string{
 			"Leased/RepeatLeasesNothing", "Random",
@@ -95,14 +109,18 @@ func brokenStores() []brokenStore {
 			"Leased/TakenOver", "Order/StaleLetsNobodyGo", "Complete/StaleToken", "Complete/EachByItself", "Complete/Repeated",
 			"Complete/RepeatedAfterClaim", "Attempt/Late", "Attempt/RecordedOnce", "Attempt/Order", "Query/LateDoesNotCount",
 			"Random",
+			"Complete/QueuedRecordsAttempt",
 		}},
 		{"completeForgetsAttempts", completeForgetsAttempts, []string{
 			"Claim/RetryLane", "Complete/StaleToken", "Complete/GiveBackOfRetry", "Complete/Repeated", "Complete/RepeatedAfterClaim",
 			"Attempt/RoundTrip", "Attempt/Microseconds", "Attempt/Late", "Attempt/RecordedOnce", "Attempt/Order",
 			"Retention/Complete", "Query/RetryScheduled", "Query/Final", "Concurrent/SameCompletion", "Random",
+			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt", "End/Waiting", "End/LeasedFenced", "End/OrderedRetry",
+			"Complete/EndedKeepsRecord", "Complete/EndedRepeated",
 		}},
 		{"completeForgetsLateAttempts", completeForgetsLateAttempts, []string{
 			"Attempt/Late", "Attempt/RecordedOnce", "Attempt/Order", "Random",
+			"Complete/QueuedRecordsAttempt", "End/LeasedFenced",
 		}},
 		{"completeOneByOne", completeOneByOne, []string{
 			"Complete/PoisonedLeavesNothing",
@@ -114,6 +132,8 @@ func brokenStores() []brokenStore {
 			"DeadLetter/Block", "DeadLetter/HoldKey", "DeadLetter/BlocksLaterSends", "DeadLetter/OtherKeysGoOn",
 			"ReleaseKey/AfterBlock", "ReleaseKey/AfterHoldKey", "ReleaseKey/EmptyKey", "Cancelled/HoldStore", "Query/HoldKey",
 			"Random",
+			"Complete/Woken", "End/BehindDeadLetter", "End/BlockingDeadLetter", "Backlog/Blocked", "BlockedKeys/Oldest",
+			"BlockedKeys/Pages",
 		}},
 		{"completeIgnoresContext", completeIgnoresContext, []string{
 			"Cancelled/Store",
@@ -121,12 +141,15 @@ func brokenStores() []brokenStore {
 		{"completeGivesBackToRetry", completeGivesBackToRetry, []string{
 			"Extend/StaleAfterEnd", "Extend/EachByItself", "Complete/StaleAfterGiveBack", "Complete/EachByItself",
 			"Complete/GiveBack", "Complete/Repeated", "Attempt/NoneWhenGivenBack", "Random",
+			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt",
 		}},
 		{"holdForgetsUntil", holdForgetsUntil, []string{
 			"Hold/Status", "Hold/Until", "Hold/Replaced", "Hold/List", "Query/HeldUntil", "List/ByHeld", "Random",
+			"State/HoldMovesVersion", "State/KeepsHold", "State/HoldOver",
 		}},
 		{"holdsListsEnded", holdsListsEnded, []string{
 			"Hold/List",
+			"State/HoldOver",
 		}},
 		{"releaseAlwaysDid", releaseAlwaysDid, []string{
 			"ReleaseKey/AfterBlock", "ReleaseKey/AfterHoldKey", "ReleaseKey/NothingToRelease", "Random",
@@ -156,34 +179,5 @@ func brokenStores() []brokenStore {
 		{"pruneForgetsLimit", pruneForgetsLimit, []string{
 			"Prune/Limit",
 		}},
-	}
-}
-
-// brokenStateStores are the broken stores for states, rates that change, attempts that do not count and woken lanes.
-func brokenStateStores() []brokenStore {
-	return []brokenStore{
-		{"statesIgnoreVersion", statesIgnoreVersion, []string{}},
-		{"statesStopAtStale", statesStopAtStale, []string{}},
-		{"statesOneByOne", statesOneByOne, []string{}},
-		{"statesForgetHold", statesForgetHold, []string{}},
-		{"statesEndHolds", statesEndHolds, []string{}},
-		{"statesForgetNotBefore", statesForgetNotBefore, []string{}},
-		{"statesHoldWhenStale", statesHoldWhenStale, []string{}},
-		{"statesTextOnly", statesTextOnly, []string{}},
-		{"stateChangesBackwards", stateChangesBackwards, []string{}},
-		{"stateChangesSkipHeld", stateChangesSkipHeld, []string{}},
-		{"stateChangesRunAhead", stateChangesRunAhead, []string{}},
-		{"stateChangesShare", stateChangesShare, []string{}},
-		{"unholdAlwaysMoves", unholdAlwaysMoves, []string{}},
-		{"claimIgnoresNotBefore", claimIgnoresNotBefore, []string{}},
-		{"claimHidesNotBefore", claimHidesNotBefore, []string{}},
-		{"claimWaitsOutOldRates", claimWaitsOutOldRates, []string{}},
-		{"claimForgetsOldRates", claimForgetsOldRates, []string{}},
-		{"claimRoundsRateDown", claimRoundsRateDown, []string{}},
-		{"completeCountsOurs", completeCountsOurs, []string{}},
-		{"completeForgetsOurs", completeForgetsOurs, []string{}},
-		{"completeWakesNow", completeWakesNow, []string{}},
-		{"completeWakesAll", completeWakesAll, []string{}},
-		{"claimLooksAtFew", claimLooksAtFew, []string{}},
 	}
 }

@@ -144,14 +144,15 @@ func expireLeaseExtended(e *env) {
 }
 
 func expireRetrying(e *env) {
-	e.put(at(0), event("e1", until("a", "d1", time.Hour)), event("e2", until("b", "d2", time.Hour)))
+	e.put(at(0), event("e1", until("a", "d1", time.Hour)), event("e2", until("b", "d2", time.Hour+time.Microsecond)))
 	for _, c := range e.all(at(0), []string{"d1", "d2"}, fresh("a"), fresh("b")) {
 		o := ended(c, at(0), webhook.RetryScheduled)
 		o.DueAt = at(2 * time.Hour)
 		e.apply(at(0), o)
 	}
 	e.expire(at(time.Hour-time.Microsecond), 0)
-	e.expire(at(time.Hour), 0, "d1", "d2")
+	e.expire(at(time.Hour), 0, "d1")
+	e.expire(at(2*time.Hour), 0, "d2")
 	e.none("both are ended", at(3*time.Hour), retry("a"), retry("b"))
 }
 

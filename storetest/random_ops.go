@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -316,6 +317,7 @@ func (w *walk) opRead() {
 	w.same("deliveries listed", n, len(w.m.rows))
 	if n > 0 {
 		w.readAttempts(w.m.order[w.r.IntN(len(w.m.order))])
+		w.readAttempts(slices.MaxFunc(w.m.order, func(a, b *mrow) int { return cmp.Compare(len(a.attempts), len(b.attempts)) }))
 	}
 }
 

@@ -83,16 +83,16 @@ func TestBrokenTx(t *testing.T) {
 		{"commitLoses", func(_ *transactional, tx Tx) Tx {
 			tx.Commit = func() error { return nil }
 			return tx
-		}, []string{"Tx/Commit", "Tx/Statuses", "Tx/RollbackTakesNoSequence", "Tx/Invisible", "Tx/DelaysNobody", "Random"}},
+		}, []string{"Tx/Commit", "Tx/Statuses", "Tx/RollbackTakesNoSequence", "Tx/Invisible", "Tx/DelaysNobody", "Expire/InTx", "Random"}},
 		{"rollbackCommits", func(_ *transactional, tx Tx) Tx {
 			tx.Rollback = tx.Commit
 			return tx
-		}, []string{"Tx/Rollback", "Tx/RollbackTakesNoSequence", "Random"}},
+		}, []string{"Tx/Rollback", "Tx/RollbackTakesNoSequence", "Expire/InTx", "Random"}},
 		{"writesOutside", func(s *transactional, tx Tx) Tx {
 			tx.Enqueuer = s
 			tx.Commit = func() error { return nil }
 			return tx
-		}, []string{"Leased/InTx", "Tx/Rollback", "Tx/RollbackTakesNoSequence", "Tx/Invisible", "Tx/DelaysNobody", "Random"}},
+		}, []string{"Leased/InTx", "Tx/Rollback", "Tx/RollbackTakesNoSequence", "Tx/Invisible", "Tx/DelaysNobody", "Expire/InTx", "Random"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

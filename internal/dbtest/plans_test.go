@@ -116,6 +116,7 @@ func TestNoBacklogIsRead(t *testing.T) {
 		b := newBench(t, v, filled)
 		t.Run(v.name+"/questions", b.questions)
 		t.Run(v.name+"/claims", b.claims)
+		t.Run(v.name+"/life", b.life)
 	}
 }
 
@@ -179,7 +180,8 @@ func (b *bench) faultsSQLite(t *testing.T, st statement) (faults []string) {
 			faults = append(faults, detail)
 		}
 		byEvent := strings.Contains(st.text, "event_id = ?") // an event's own deliveries may be sorted
-		if strings.Contains(detail, "TEMP B-TREE") && !byEvent {
+		ties := strings.HasSuffix(detail, "FOR LAST TERM OF ORDER BY")
+		if strings.Contains(detail, "TEMP B-TREE") && !byEvent && !ties {
 			faults = append(faults, detail)
 		}
 	}
