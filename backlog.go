@@ -186,7 +186,10 @@ func (b *backlogs) enter(room []admission) (full error, look, unknown bool) {
 			g = &gauge{}
 			b.gauges[w.id] = g
 		}
-		w.g, g.bound, g.used, g.fresh = g, w.bound, now, false
+		if g.bound != w.bound { // it may not have been counted for long, or only up to the old one
+			g.bound, g.at = w.bound, time.Time{}
+		}
+		w.g, g.used, g.fresh = g, now, false
 		g.wanted = max(g.wanted, g.waiting()+w.n)
 		over := !g.at.IsZero() && g.waiting()+w.n > w.bound
 		if over && full == nil {

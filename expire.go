@@ -12,8 +12,11 @@ import (
 const (
 	trimEvery = time.Second
 	trimWork  = time.Second // that one look may take; it goes on soon when there is more
-	trimMost  = 500         // ended before they are counted anew
-	trimPart  = 4           // of what is too much so much is ended at a time, since other processes do the same
+
+	// So many are ended before they are counted anew: not many, since another process may just have done the same.
+	trimMost  = 500
+	trimPart  = 4  // of what is too much
+	trimShare = 20 // of the bound
 )
 
 // trim is a backlog of one or more endpoints that has a bound.
@@ -29,13 +32,16 @@ func (b *backlogs) watch(ctx context.Context) {
 	if b.store == nil || began.Before(b.nextTrim) {
 		return
 	}
+	if b.nextTrim.IsZero() { // processes that began together should not look together
+		b.nextTrim = began.Add(rand.N(trimEvery))
+		return
+	}
 	b.nextTrim = began.Add(trimEvery)
 	all := b.trims()
 	if len(all) == 0 {
 		return
 	}
 	over, err := b.overfull(ctx, all)
-	// Processes that began together should not look together for ever.
 	b.nextTrim = began.Add(max(trimEvery, countRest*time.Since(began)) + rand.N(trimEvery/4))
 	for i := 0; i < len(over) && err == nil; i++ {
 		if time.Since(began) > trimWork {
@@ -134,7 +140,7 @@ func (b *backlogs) cut(ctx context.Context, t *trim, until time.Time) error {
 		if err != nil || over <= 0 || oldest.EndpointID == "" {
 			return err
 		}
-		n := min((over+trimPart-1)/trimPart, trimMost)
+		n := max(min(over/trimPart, t.bound/trimShare, trimMost), 1)
 		res, err := b.d.life.end(ctx, &EndRequest{
 			Now: now, EndpointID: oldest.EndpointID, Oldest: n, Limit: n, Next: Expired, Reason: t.reason,
 		})

@@ -159,12 +159,14 @@ SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason, expires_
 WHERE id = ANY($1::text[]) AND owner IS NOT NULL
 ORDER BY id FOR UPDATE`,
 
+	// A plan kept from when few waited must not walk all that do: hence no join, and no class that an index knows.
 	unpark: `
 UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END
-WHERE class IN (2, 5) AND id = ANY(ARRAY(
+WHERE class + 0 IN (2, 5) AND id = ANY(ARRAY(
 	SELECT s.id FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n(endpoint_id, order_key, seq)
 	CROSS JOIN LATERAL (
 		SELECT s.id FROM {prefix}queue s WHERE s.endpoint_id = n.endpoint_id AND s.order_key = n.order_key AND s.seq = n.seq
+		OFFSET 0
 	) s
 ))
 RETURNING endpoint_id, class, due_at`,

@@ -417,7 +417,7 @@ func stateOneWins(e *env) {
 		won := make([]int64, 8)
 		e.parallel(len(won), func(i int) {
 			res, err := e.stateHandle(i).PutStates(e.ctx, &webhook.PutStatesRequest{Now: at(0), States: []webhook.NewState{
-				{EndpointID: "a", Version: version, Doc: []byte{byte(i)}}, {EndpointID: fmt.Sprintf("%d-%d", round, i)}}})
+				{EndpointID: "a", Version: version, Doc: []byte{byte(i) + 1}}, {EndpointID: fmt.Sprintf("%d-%d", round, i)}}})
 			e.ok("PutStates", err)
 			e.same("status of a state that nobody else changes", res.States[1], webhook.Applied)
 			if res.States[0] == webhook.Applied {
@@ -427,7 +427,7 @@ func stateOneWins(e *env) {
 		winner := slices.IndexFunc(won, func(v int64) bool { return v > 0 })
 		e.same("winners", len(slices.DeleteFunc(slices.Clone(won), func(v int64) bool { return v == 0 })), 1)
 		got := e.state("a")
-		e.wantState(got, webhook.EndpointState{EndpointID: "a", Doc: []byte{byte(winner)}})
+		e.wantState(got, webhook.EndpointState{EndpointID: "a", Doc: []byte{byte(winner) + 1}})
 		e.same("version", got.Version, won[winner])
 		version = got.Version
 	}
