@@ -208,7 +208,7 @@ func (f *feed) takeHints() bool {
 func (f *feed) endpoint(id string) *feedEndpoint {
 	e := f.known[id]
 	if e == nil {
-		e = &feedEndpoint{id: id}
+		e = &feedEndpoint{id: id, tenant: f.d.routes.lookup(id).tenant}
 		f.known[id] = e
 	}
 	return e
@@ -255,7 +255,7 @@ func (f *feed) forget() {
 			if e.class[c].walk < f.walks-1 || e.class[c].walk < f.walks && e.class[c].due.IsZero() {
 				e.class[c] = laneWork{}
 			}
-			live = live || e.class[c].walk > 0
+			live = live || e.class[c].walk > 0 || !e.class[c].due.IsZero()
 		}
 		if !live {
 			delete(f.known, id)
