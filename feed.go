@@ -43,7 +43,7 @@ type feed struct {
 	picked []*feedEndpoint // the same
 	phase  time.Duration   // of the beats on which limited endpoints are asked for
 	after  LaneID          // where the walk under way goes on
-	walks  int             // counts completed walks, to find lanes that are gone
+	walks  int             // counts completed walks, from 1, to find lanes that are gone; what 0 saw nobody has seen
 }
 
 // feedEndpoint is what is known of the two lanes of an endpoint.
@@ -76,7 +76,7 @@ type laneWork struct {
 }
 
 func newFeed(d *Dispatcher) *feed {
-	return &feed{d: d, wake: make(chan struct{}, 1), hints: make(map[LaneID]time.Time), known: make(map[string]*feedEndpoint)}
+	return &feed{d: d, wake: make(chan struct{}, 1), hints: make(map[LaneID]time.Time), known: make(map[string]*feedEndpoint), walks: 1}
 }
 
 // kick makes the feed look again.
