@@ -141,8 +141,8 @@ func (s *Store) end(ctx context.Context, q querier, req *webhook.EndRequest, res
 	return s.endRows(ctx, q, req, rows, res)
 }
 
-// avoidWalks is avoidScans of PostgreSQL, for the rest of a transaction that asks for the first few rows of a lane as well: of an endpoint that it
-// does not know the planner thinks that it has few, and makes a bitmap of all that there are.
+// avoidWalks is avoidScans of PostgreSQL for a transaction that asks for the first few rows of a lane as well: of an endpoint that the
+// planner does not know it thinks that it has few, and makes a bitmap of all that there are.
 func (s *Store) avoidWalks(ctx context.Context, q querier) error {
 	if s.dialect != PostgreSQL {
 		return nil

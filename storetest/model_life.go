@@ -53,7 +53,7 @@ func (m *model) ended(req *webhook.EndRequest, res *webhook.EndResult) error {
 	case got < len(must) && !res.More && (req.EndpointID == "" || got < req.Oldest):
 		return fmt.Errorf("%d left to end without More", len(must)-got)
 	case got == len(may) && res.More && !req.Expired:
-		return fmt.Errorf("More, and nothing is left to end")
+		return fmt.Errorf("it says More, and nothing is left to end")
 	}
 	var last time.Time
 	done := map[*mrow]bool{}
@@ -92,7 +92,7 @@ func (m *model) found(req *webhook.EndRequest, res *webhook.EndResult) error {
 		}
 	}
 	if res.Found != want {
-		return fmt.Errorf("Found is %d, want %d", res.Found, want)
+		return fmt.Errorf("says Found %d, want %d", res.Found, want)
 	}
 	return nil
 }
