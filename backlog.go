@@ -12,7 +12,8 @@ import (
 const (
 	countAge     = time.Second            // while less than half of the bound waits
 	countAgeNear = 100 * time.Millisecond // beyond that
-	countAgeFull = 10 * time.Millisecond  // when it says that the backlog is full
+	countAgeFull = 10 * time.Millisecond  // when it is full, or this process alone has sent a part of the bound since
+	countPart    = 8                      // that part: an eighth
 	countRest    = 20                     // times what a count took is the least age at which it is made anew
 )
 
@@ -79,7 +80,7 @@ func (g *gauge) waiting() int { return g.counted + g.sent + g.open }
 func (g *gauge) stale(now time.Time) bool {
 	age := countAge
 	switch waiting := max(g.waiting(), g.wanted); {
-	case waiting >= g.bound:
+	case waiting >= g.bound, g.sent+g.open > g.bound/countPart:
 		age = countAgeFull
 	case waiting >= g.bound/2:
 		age = countAgeNear

@@ -74,7 +74,7 @@ func TestScheduledSend(t *testing.T) {
 						t.Errorf("waits as %+v", d)
 					}
 				}
-				time.Sleep(tc.ahead + time.Minute)
+				time.Sleep(max(tc.ahead, 0) + time.Minute)
 				at := make(map[string]time.Duration)
 				for _, g := range r.rc.requests() {
 					at[g.body] = g.at.Sub(began)
@@ -128,7 +128,7 @@ func TestScheduledSendWithASkewedClock(t *testing.T) {
 				r.start(t, webhook.DispatcherOptions{}, endpoint(t, "acme"))
 				began := time.Now()
 				r.send(t, webhook.Event{Type: "x", SendAt: began.Add(time.Minute)})
-				r.send(t, webhook.Event{Type: "x", SendAt: began.Add(10*time.Minute), TTL: time.Second})
+				r.send(t, webhook.Event{Type: "x", SendAt: began.Add(10 * time.Minute), TTL: time.Second})
 				time.Sleep(15 * time.Minute)
 				got := r.rc.requests()
 				if len(got) != 2 {
@@ -312,7 +312,7 @@ func TestCancelOfSeveralAndNone(t *testing.T) {
 			eps = append(eps, endpoint(t, fmt.Sprintf("ep%04d", i), "x"))
 		}
 		r := run(t, webhook.DispatcherOptions{}, eps...)
-		id := r.send(t, webhook.Event{Type: "x", SendAt: time.Now().Add(2*time.Second)})
+		id := r.send(t, webhook.Event{Type: "x", SendAt: time.Now().Add(2 * time.Second)})
 		n, err := r.Cancel(t.Context(), id, "")
 		if n != 700 || err != nil {
 			t.Errorf("Cancel: %d, %v, want 700", n, err)
@@ -330,7 +330,7 @@ func TestCancelOfSeveralAndNone(t *testing.T) {
 				t.Errorf("%q, %q: %v", bad.id, bad.reason, err)
 			}
 		}
-		one := r.send(t, webhook.Event{Type: "x", SendAt: time.Now().Add(2*time.Second)})
+		one := r.send(t, webhook.Event{Type: "x", SendAt: time.Now().Add(2 * time.Second)})
 		res, err := r.store.ListDeliveries(t.Context(), &webhook.ListDeliveriesRequest{EventID: one, EndpointID: "ep0007"})
 		if err != nil || len(res.Deliveries) != 1 {
 			t.Fatal(res, err)

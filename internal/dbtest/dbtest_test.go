@@ -36,6 +36,8 @@ var parts = map[string]func() error{
 	"work":    workPart,
 	"order":   orderPart,
 	"receive": servePart,
+	"health":  healthPart,
+	"life":    lifePart,
 }
 
 // serverPart starts both servers, says where they are, and hangs until it is killed.
