@@ -31,6 +31,7 @@ type target struct {
 	allowPrivate   bool
 	sequenceHeader string            // canonical; "": the delivery's sequence is not sent
 	header         http.Header       // what the endpoint adds to each request, canonical; nil: nothing
+	secrets        []string          // that the answer may echo, and that are not to be recorded
 	signed         []string          // headers that only the scheme may set, besides those that are always reserved
 	transport      http.RoundTripper // nil: the client's own
 	blocked        error             // of the host as it is written; nil when that alone does not refuse it
@@ -182,6 +183,7 @@ func (c *httpClient) send(ctx context.Context, t *target, ev *Event, header http
 		res.RetryAfter = retryAfter(resp.Header, time.Now(), c.maxRetryAfter)
 	}
 	res.Response, err = c.readAnswer(resp)
+	res.Response = t.hide(res.Response)
 	return err
 }
 

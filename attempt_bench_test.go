@@ -18,7 +18,7 @@ const bodySize = 1024
 
 // cannedServer answers every request with a body of bodySize at once with the same bytes, and costs next to nothing itself, so that the
 // benchmarks show the client.
-func cannedServer(b *testing.B, answer string) string {
+func cannedServer(b testing.TB, answer string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -145,4 +145,30 @@ func BenchmarkAttemptParallel(b *testing.B) {
 			}
 		}
 	})
+}
+
+// What an attempt allocates, with the signature's map entries, stays where it was before endpoints had headers, credentials and
+// connections of their own: those that have none pay nothing for them.
+func TestAttemptAllocations(t *testing.T) {
+	url := cannedServer(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	signer := &headerSigner{[]string{strings.Repeat("a", 64)}, []string{"1770000000"}}
+	ev := &Event{ID: "evt_1", Payload: []byte(strings.Repeat("x", bodySize))}
+	c := mustClient(t, &clientOptions{AllowPrivate: true})
+	for name, c2 := range map[string]struct {
+		target target
+		most   float64
+	}{
+		"plain":       {target{signer: signer}, 28},
+		"with header": {target{signer: signer, header: http.Header{"Authorization": {"Bearer x"}, "X-Own": {"1"}}}, 29},
+	} {
+		tg := mustTarget(t, url, c2.target)
+		got := testing.AllocsPerRun(200, func() {
+			if res := c.attempt(context.Background(), tg, ev, nil); !res.delivered(SuccessRule{}) {
+				t.Fatal(res)
+			}
+		})
+		if got > c2.most {
+			t.Errorf("%s: %v allocations, want at most %v", name, got, c2.most)
+		}
+	}
 }

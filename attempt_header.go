@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net/http"
@@ -115,6 +116,38 @@ func endpointHeader(ep *Endpoint, signed []string) http.Header {
 		h[name] = []string{value}
 	}
 	return h
+}
+
+// echoedLeast is how short a credential may be, in bytes, to be looked for in answers: shorter ones stand there by chance.
+const echoedLeast = 8
+
+// endpointSecrets are the texts of an endpoint's credentials as they go over the wire.
+func endpointSecrets(ep *Endpoint) (secrets []string) {
+	add := func(s string) {
+		if len(s) >= echoedLeast {
+			secrets = append(secrets, s)
+		}
+	}
+	for _, values := range ep.Header {
+		for _, v := range values {
+			add(v)
+		}
+	}
+	_, value := ep.Auth.header()
+	_, coded, _ := strings.Cut(value, " ")
+	add(coded)
+	add(ep.Auth.Secret.Reveal())
+	return secrets
+}
+
+// hide redacts what a receiver's answer echoes of the endpoint's credentials: attempts are read by more people.
+func (t *target) hide(answer []byte) []byte {
+	for _, s := range t.secrets {
+		if bytes.Contains(answer, []byte(s)) {
+			answer = bytes.ReplaceAll(answer, []byte(s), []byte(redacted))
+		}
+	}
+	return answer[:min(len(answer), keptResponse)]
 }
 
 // schemeHeaders are the names, in canonical form, that a scheme says it sets.

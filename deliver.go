@@ -142,7 +142,7 @@ func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt,
 	o.BehindDeadLetter = rt.endpoint.Order
 	if a.Status == 410 && a.Error == "" && rt.profile.GoneDisables {
 		o.Next, o.Reason = DeadLetter, "the endpoint said that it is gone (410)"
-		d.health.gone(ctx, it, o.Reason)
+		d.health.gone(ctx, rt, o.Reason)
 		return o
 	}
 	delay, again := rt.schedule.Next(a.Number, rand.Float64())

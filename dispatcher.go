@@ -256,6 +256,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	feeders.Wait()
 	d.lanes.settle(attempts)
 	senders.Wait()
+	d.health.flush(records)
 	close(end)
 	recorder.Wait()
 	d.client.closeIdle()

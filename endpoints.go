@@ -50,17 +50,28 @@ func (d *Dispatcher) PauseEndpoint(ctx context.Context, id, reason string) error
 	return d.hold(ctx, id, HoldPaused, reason)
 }
 
-// ResumeEndpoint ends a hold, whether PauseEndpoint or the endpoint's own 410 made it. What was kept is due at once.
+// ResumeEndpoint ends a hold, whether PauseEndpoint, the endpoint's own 410 or its failures made it, and whatever else health or a
+// Retry-After keeps it from getting; its failures so far count no more. What was kept goes out at a safe pace: one attempt at once and
+// one a second, twice as many with each second of only successes, as many as there are after about ten. With [NoHealth] all of
+// it is due at once.
 func (d *Dispatcher) ResumeEndpoint(ctx context.Context, id string) error {
 	return d.change(ctx, id, func() error {
 		if d.routes.holds == nil {
 			return errNoHolds
 		}
-		if err := d.routes.holds.Unhold(ctx, id); err != nil {
+		if d.health.states == nil {
+			if err := d.routes.holds.Unhold(ctx, id); err != nil {
+				return err
+			}
+		}
+		rt, _, err := d.routes.resolve(ctx, id)
+		if err != nil {
 			return err
 		}
-		d.health.resumed(ctx, id)
-		return nil
+		if rt == nil {
+			rt = d.health.routeOf(id)
+		}
+		return d.health.resume(ctx, rt, "it was resumed", func(*HoldStatus) bool { return true })
 	})
 }
 

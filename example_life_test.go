@@ -99,7 +99,7 @@ func ExampleBacklogError() {
 }
 
 // Keep the newest events of a tenant, over all of its endpoints.
-func ExampleTenantPolicy() {
+func ExampleTenantPolicy_maxBacklog() {
 	hooks := hooksFor(webhook.Endpoint{ID: "acme", Tenant: "trial-42"}, &webhook.DispatcherOptions{
 		Tenants: func(tenant string) webhook.TenantPolicy {
 			if tenant == "trial-42" {

@@ -2,6 +2,8 @@ package webhook_test
 
 import (
 	"context"
+	"io"
+	"log"
 	"log/slog"
 	"time"
 
@@ -88,3 +90,6 @@ func bodies(rc *receiver) (n uint64) {
 	}
 	return n
 }
+
+// quietLog drops what servers log.
+func quietLog() *log.Logger { return log.New(io.Discard, "", 0) }

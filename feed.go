@@ -30,6 +30,7 @@ type feed struct {
 	hintMu sync.Mutex
 	hints  map[LaneID]time.Time // due times of deliveries known to this process before the store is asked
 	walk   bool                 // a walk is asked for
+	eased  []string             // endpoints that may get more than before
 
 	known  map[string]*feedEndpoint
 	turns  fair[*feedEndpoint] // have due work, as far as is known
@@ -42,7 +43,7 @@ type feed struct {
 	picked []*feedEndpoint // the same
 	phase  time.Duration   // of the beats on which limited endpoints are asked for
 	after  LaneID          // where the walk under way goes on
-	walks  int             // counts completed walks, to find lanes that are gone
+	walks  int             // counts completed walks, from 1, to find lanes that are gone; what 0 saw nobody has seen
 }
 
 // feedEndpoint is what is known of the two lanes of an endpoint.
@@ -75,7 +76,7 @@ type laneWork struct {
 }
 
 func newFeed(d *Dispatcher) *feed {
-	return &feed{d: d, wake: make(chan struct{}, 1), hints: make(map[LaneID]time.Time), known: make(map[string]*feedEndpoint)}
+	return &feed{d: d, wake: make(chan struct{}, 1), hints: make(map[LaneID]time.Time), known: make(map[string]*feedEndpoint), walks: 1}
 }
 
 // kick makes the feed look again.
@@ -96,6 +97,14 @@ func (f *feed) hint(id LaneID, due time.Time) {
 	if old, ok := f.hints[id]; !ok || due.Before(old) {
 		f.hints[id] = due
 	}
+}
+
+// relax tells that an endpoint may get more than before: it need not rest as long as its rate said.
+func (f *feed) relax(id string) {
+	f.hintMu.Lock()
+	f.eased = append(f.eased, id)
+	f.hintMu.Unlock()
+	f.kick()
 }
 
 // wakeUp makes the feed walk all lanes soon, and claim what is hinted at once.
@@ -177,6 +186,20 @@ func (f *feed) takeHints() bool {
 		f.arrive(e, now)
 	}
 	clear(f.hints)
+	for _, id := range f.eased {
+		e := f.known[id]
+		if e == nil || e.notBefore.IsZero() {
+			continue
+		}
+		e.notBefore = time.Time{}
+		for c := range e.class {
+			if w := &e.class[c]; w.due.After(now) {
+				w.due = now // it was put off by the rate, or the claim that finds nothing tells
+			}
+		}
+		f.arrive(e, now)
+	}
+	f.eased = nil
 	asked := f.walk
 	f.walk = false
 	return asked
@@ -185,7 +208,7 @@ func (f *feed) takeHints() bool {
 func (f *feed) endpoint(id string) *feedEndpoint {
 	e := f.known[id]
 	if e == nil {
-		e = &feedEndpoint{id: id}
+		e = &feedEndpoint{id: id, tenant: f.d.routes.lookup(id).tenant}
 		f.known[id] = e
 	}
 	return e
@@ -232,7 +255,7 @@ func (f *feed) forget() {
 			if e.class[c].walk < f.walks-1 || e.class[c].walk < f.walks && e.class[c].due.IsZero() {
 				e.class[c] = laneWork{}
 			}
-			live = live || e.class[c].walk > 0
+			live = live || e.class[c].walk > 0 || !e.class[c].due.IsZero()
 		}
 		if !live {
 			delete(f.known, id)

@@ -173,7 +173,11 @@ func (r *routes) renew(ctx context.Context) (*routeTable, error) {
 	t := r.apply(old, changes)
 	t.madeAt = asked
 	r.failure = nil
-	r.d.statuses.setHolds(holds, t.byID)
+	if r.d.health.states != nil {
+		r.d.statuses.forget(t.byID)
+	} else {
+		r.d.statuses.setHolds(holds, t.byID)
+	}
 	r.d.verify.enforce(t)
 	r.current.Store(t)
 	r.d.transports.keep(t)
@@ -190,6 +194,12 @@ func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChan
 		if err != nil {
 			return nil, nil, err
 		}
+	}
+	if r.d.health.states != nil { // holds are among them
+		if _, err = r.d.clock.now(ctx); err == nil {
+			err = r.d.health.read(ctx)
+		}
+		return changes, nil, err
 	}
 	if r.holds != nil {
 		now, err := r.d.clock.now(ctx)
@@ -311,6 +321,3 @@ func (r *routes) resolve(ctx context.Context, id string) (rt *route, deleted boo
 	}
 	return t.byID[id], t.deleted[id], nil
 }
-
-// inFlightCap is how many attempts an endpoint may have under way.
-func (r *routes) inFlightCap(id string) int { return r.lookup(id).inFlight }

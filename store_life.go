@@ -30,7 +30,7 @@ type EndRequest struct {
 	Now        time.Time
 	EventID    string // those of an event
 	DeliveryID string // this one
-	Expired    bool   // those whose ExpiresAt has come, earliest first
+	Expired    bool   // those whose ExpiresAt has come, earliest first; one that an earlier request met leased perhaps only when that lease would have ended
 	EndpointID string // of its unfinished ones the Oldest, earliest due first; leased ones are passed over unless Leased
 	Oldest     int    // with EndpointID, at least 1: how many
 	Leased     bool   // what is leased as well
@@ -44,7 +44,7 @@ type EndResult struct {
 	Ended []Delivery // what this request ended, as it reads now
 	Found int        // with EventID or DeliveryID: how many deliveries there are, final ones too; 0: no such event or delivery
 	Woken []Lane     // lanes in which something is due sooner now; a hint, may be left out, may name a lane twice
-	More  bool       // Limit cut it short
+	More  bool       // Limit cut it short; with Expired there may be nothing left all the same
 }
 
 // BacklogRequest is the argument of [LifeStore.Backlog].

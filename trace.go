@@ -87,6 +87,27 @@ func (d *Dispatcher) traceExpired(ctx context.Context, del Delivery, reason stri
 	d.opts.Trace.Expired(ctx, ExpiredInfo{Delivery: del, Reason: reason})
 }
 
+// traceHealth tells of what is well at Info.
+func (d *Dispatcher) traceHealth(ctx context.Context, info HealthInfo) {
+	level := slog.LevelWarn
+	if info.Kind == HealthChanged && info.To == HealthOK {
+		level = slog.LevelInfo
+	}
+	attrs := []slog.Attr{
+		slog.String("endpoint", info.EndpointID), slog.String("kind", string(info.Kind)), slog.String("from", string(info.From)),
+		slog.String("to", string(info.To)), slog.String("reason", info.Reason),
+	}
+	if !info.DisableAt.IsZero() {
+		attrs = append(attrs, slog.Time("disable_at", info.DisableAt))
+	}
+	d.log.LogAttrs(ctx, level, "webhook: endpoint health", attrs...)
+	if d.opts.Trace.Health == nil {
+		return
+	}
+	defer d.guard("Health")
+	d.opts.Trace.Health(ctx, info)
+}
+
 func (d *Dispatcher) traceDeadLetter(ctx context.Context, f finished) {
 	d.log.LogAttrs(ctx, slog.LevelError, "webhook: dead letter", slog.String("event", f.item.Event.ID),
 		slog.String("endpoint", f.outcome.EndpointID), slog.String("delivery", f.outcome.DeliveryID), slog.String("reason", f.outcome.Reason))

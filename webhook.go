@@ -210,8 +210,17 @@ type Attempt struct {
 	Late       bool          // came after its lease was taken over: recorded, but it changed nothing
 }
 
-// Rate limits how many attempts an endpoint gets, over all processes together: Events each Per, with at most Burst
+// Rate limits how many attempts an endpoint gets, over all processes on one store together: Events each Per, with at most Burst
 // at once. The zero Rate is no limit.
+//
+// It is kept by one bucket in the store, from which a claim takes a token for each delivery. In any window of t seconds at most
+// Burst + Events/Per × t tokens are taken, as the processes' estimates of the store's clock go, which differ by some ms. An
+// attempt begins after its token was taken. So a window in which attempts begin may have more of them by the tokens that were taken
+// before it and not yet used: with free senders those of a claim just under way, and never more than MaxInFlight for each
+// process and what the rate gives in a 50th of a second. A window after it then has as many less: the rate in the
+// long run is never exceeded. Tokens of deliveries that go back unattempted, as when a process ends, are lost.
+//
+// To use the rate up, Burst should be at least what the rate gives in a 25th of a second: an endpoint is asked for every 20 ms.
 type Rate struct {
 	Events int           // attempts each Per; 0: no limit
 	Per    time.Duration // zero: a second

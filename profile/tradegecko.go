@@ -11,7 +11,9 @@ const headerGeckoDelivery = "X-Gecko-Delivery"
 // TradeGecko is the webhooks of TradeGecko, later QuickBooks Commerce: the base64 HMAC-SHA256 of the body in
 // X-Gecko-Signature, the event's ID in X-Gecko-Delivery.
 //
-// It counts redirects as success, so a receiver must never answer with one, and ends a subscription for good on a 410.
+// It counts redirects as success, so a receiver must never answer with one, and ends a subscription for good on a 410, or when
+// nothing but failures came for three days; any success begins anew. Here such an endpoint is put on hold instead, with a notice
+// each day before ([webhook.Trace].Health): nothing is lost, and [webhook.Dispatcher.ResumeEndpoint] goes on.
 // Retries run for days and are signed as the first attempt was, so there is no freshness rule.
 //
 // The key is X-Gecko-Delivery, or the body where that is absent. That header is not signed: whoever has seen a valid request can
@@ -28,6 +30,7 @@ func TradeGecko() webhook.Profile {
 		Schedule:     webhook.Schedule{Kind: "sidekiq", Retries: 25},
 		Timeout:      10 * time.Second,
 		Success:      webhook.SuccessRule{From: 200, To: 399},
+		Health:       webhook.FailingFor(72 * time.Hour),
 		GoneDisables: true,
 		Tolerance:    anyAge,
 		Key:          tradeGeckoKey,

@@ -27,42 +27,39 @@ const (
 	(SELECT due_at FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class = 0 ORDER BY due_at LIMIT 1),
 	(SELECT due_at FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class = 1 ORDER BY due_at LIMIT 1),
 	(SELECT due_at FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class = 2 ORDER BY due_at LIMIT 1),
-	(SELECT COUNT(*) FROM (SELECT 1 AS one FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class > 2
-		ORDER BY class, due_at LIMIT {blocked}) k),
+	(SELECT COUNT(*) FROM (SELECT 1 AS one FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class IN (3, 4) LIMIT {blocked}) k),
 	(SELECT COUNT(*) FROM (SELECT 1 AS one FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class <= 2
-		AND (expires_at IS NULL OR expires_at <> 0) ORDER BY class, due_at LIMIT {most}) w)`
-
-	// PostgreSQL, which does not know how long a lane is, would rather collect all entries of an endpoint than walk along the index
-	// until enough are counted.
-	walkIndexes = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)`
+		AND (expires_at IS NULL OR expires_at <> 0) LIMIT {most}) w)`
 
 	// In the order of their blocks; {class} is one of the two.
-	blockedKeys = `SELECT order_key, id, due_at FROM {prefix}queue {due} WHERE endpoint_id = ? AND class = ?
+	blockedKeys = `SELECT endpoint_id, order_key, id, due_at FROM {prefix}queue {due} WHERE class = ? AND endpoint_id = ?
 	AND due_at >= ? AND (due_at > ? OR order_key > ?) ORDER BY due_at, order_key LIMIT {limit}`
 )
 
 // Backlog implements [webhook.LifeStore]. It is not one moment's view of all endpoints.
 func (s *Store) Backlog(ctx context.Context, req *webhook.BacklogRequest) (*webhook.BacklogResult, error) {
 	var res *webhook.BacklogResult
-	read := func(ctx context.Context, q querier) (err error) {
+	err := s.look(ctx, func(ctx context.Context, q querier) (err error) {
 		res, err = s.backlog(ctx, q, req)
 		return err
-	}
-	var err error
-	if s.dialect == PostgreSQL {
-		err = s.write(ctx, func(ctx context.Context, q querier) error { // for the switches
-			if _, err := q.ExecContext(ctx, walkIndexes); err != nil {
-				return err
-			}
-			return read(ctx, q)
-		})
-	} else {
-		err = read(ctx, s.db)
-	}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("webhook: sqlstore: backlog: %w", err)
 	}
 	return res, nil
+}
+
+// look runs queries that walk the first rows of a lane.
+func (s *Store) look(ctx context.Context, fn func(context.Context, querier) error) error {
+	if s.dialect != PostgreSQL {
+		return fn(ctx, s.db)
+	}
+	return s.write(ctx, func(ctx context.Context, q querier) error { // a transaction for the switches
+		if err := s.avoidWalks(ctx, q); err != nil {
+			return err
+		}
+		return fn(ctx, q)
+	})
 }
 
 func (s *Store) backlog(ctx context.Context, q querier, req *webhook.BacklogRequest) (*webhook.BacklogResult, error) {
@@ -168,18 +165,12 @@ func (s *Store) BlockedKeys(ctx context.Context, req *webhook.BlockedKeysRequest
 	}
 	limit := limitOr(req.Limit, 100)
 	text := strings.Replace(s.dialectText(blockedKeys), "{limit}", strconv.Itoa(limit+1), 1)
-	for _, class := range []int{classBlocked, classHeld} {
-		err := s.each(ctx, s.db, text, []any{req.EndpointID, class, since, since, key}, func(rows *sql.Rows) error {
-			k := webhook.BlockedKey{EndpointID: req.EndpointID, Held: class == classHeld}
-			var at int64
-			err := rows.Scan(&k.OrderingKey, &k.DeliveryID, &at)
-			k.Since = fromMicros(at)
-			res.Keys = append(res.Keys, k)
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("webhook: sqlstore: blocked keys of endpoint %q: %w", req.EndpointID, err)
-		}
+	err = s.look(ctx, func(ctx context.Context, q querier) error {
+		res.Keys = nil
+		return s.readBlocked(ctx, q, text, []any{req.EndpointID, since, since, key}, res)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("webhook: sqlstore: blocked keys of endpoint %q: %w", req.EndpointID, err)
 	}
 	slices.SortFunc(res.Keys, func(a, b webhook.BlockedKey) int {
 		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.OrderingKey, b.OrderingKey))
@@ -190,6 +181,24 @@ func (s *Store) BlockedKeys(ctx context.Context, req *webhook.BlockedKeysRequest
 		res.Next = strconv.FormatInt(micros(last.Since), 10) + " " + last.OrderingKey
 	}
 	return res, nil
+}
+
+// readBlocked adds blocked keys to res, class by class.
+func (s *Store) readBlocked(ctx context.Context, q querier, text string, args []any, res *webhook.BlockedKeysResult) error {
+	for _, class := range []int{classBlocked, classHeld} {
+		err := s.each(ctx, q, text, append([]any{class}, args...), func(rows *sql.Rows) error {
+			var k webhook.BlockedKey
+			var at int64
+			err := rows.Scan(&k.EndpointID, &k.OrderingKey, &k.DeliveryID, &at)
+			k.Held, k.Since = class == classHeld, fromMicros(at)
+			res.Keys = append(res.Keys, k)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // blockedAfter is where an earlier page ended.

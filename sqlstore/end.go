@@ -28,7 +28,7 @@ const (
 FROM {prefix}queue WHERE id {in} ORDER BY id {lock}`
 
 	endRecord = `UPDATE {prefix}delivery SET state = ?, reason = ?, finished_at = ?,
-	attempts = (SELECT q.attempts FROM {prefix}queue q WHERE q.id = {prefix}delivery.id)
+	attempts = COALESCE((SELECT q.attempts FROM {prefix}queue q WHERE q.id = {prefix}delivery.id), attempts)
 WHERE id {in}`
 
 	endGone = `DELETE FROM {prefix}queue WHERE id {in}`
@@ -106,10 +106,8 @@ func checkEnd(req *webhook.EndRequest) error {
 }
 
 func (s *Store) end(ctx context.Context, q querier, req *webhook.EndRequest, res *webhook.EndResult) error {
-	if s.dialect == PostgreSQL {
-		if _, err := q.ExecContext(ctx, s.sql.avoidScans); err != nil {
-			return err
-		}
+	if err := s.avoidWalks(ctx, q); err != nil {
+		return err
 	}
 	limit := limitOr(req.Limit, 500)
 	switch {
@@ -141,6 +139,19 @@ func (s *Store) end(ctx context.Context, q querier, req *webhook.EndRequest, res
 		rows, res.More = rows[:limit], req.EndpointID == "" || limit < req.Oldest
 	}
 	return s.endRows(ctx, q, req, rows, res)
+}
+
+// avoidWalks is avoidScans of PostgreSQL, for the rest of a transaction that asks for the first few rows of a lane as well: of an endpoint that it
+// does not know the planner thinks that it has few, and makes a bitmap of all that there are.
+func (s *Store) avoidWalks(ctx context.Context, q querier) error {
+	if s.dialect != PostgreSQL {
+		return nil
+	}
+	if _, err := q.ExecContext(ctx, s.sql.avoidScans); err != nil {
+		return err
+	}
+	_, err := q.ExecContext(ctx, "SELECT set_config('enable_bitmapscan', 'off', true)")
+	return err
 }
 
 // endable are the IDs of what a request may end, in that order, and tells res what it found. It locks nothing.

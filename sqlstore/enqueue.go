@@ -216,7 +216,7 @@ func (d *newDelivery) recordArgs(now int64) []any {
 // queueArgs are the values of a queue row, in the order of insertQueue.
 func (d *newDelivery) queueArgs(owner string, now int64) []any {
 	holder := sql.NullString{String: owner, Valid: d.token > 0}
-	return []any{d.id, d.eventID, d.endpointID, d.dueAt, d.token, holder, orNull(d.orderKey), d.seq, now}
+	return []any{d.id, d.eventID, d.endpointID, d.class, d.dueAt, d.token, holder, orNull(d.orderKey), d.seq, now}
 }
 
 // orNull is "" as NULL.
@@ -226,6 +226,7 @@ func orNull(text string) sql.NullString { return sql.NullString{String: text, Va
 type tailKey struct {
 	endpointID, orderKey string
 	count, tail          int64
+	begun                bool
 }
 
 // number gives ordered rows their sequence numbers, and with that locks their keys until the transaction ends.
@@ -257,7 +258,29 @@ func (s *Store) number(ctx context.Context, q querier, rows []newDelivery) error
 	if err != nil {
 		return err
 	}
-	for part := range slices.Chunk(sorted, maxRows/5) {
+	if err := s.readTails(ctx, q, sorted, func(endpointID, orderKey string, tail int64) {
+		if k := keys[name{endpointID, orderKey}]; k != nil {
+			k.tail = tail
+		}
+	}); err != nil {
+		return err
+	}
+	for i := range rows {
+		if k := keys[name{rows[i].endpointID, rows[i].orderKey}]; k != nil {
+			k.count--
+			rows[i].seq = k.tail - k.count
+			if rows[i].class = 0; k.begun {
+				rows[i].class = classParked
+			}
+			k.begun = true
+		}
+	}
+	return nil
+}
+
+// readTails tells the last sequence numbers of keys.
+func (s *Store) readTails(ctx context.Context, q querier, keys []*tailKey, tell func(endpointID, orderKey string, tail int64)) error {
+	for part := range slices.Chunk(keys, maxRows/5) {
 		var args []any
 		for _, k := range part {
 			args = append(args, k.endpointID, k.orderKey)
@@ -267,22 +290,14 @@ func (s *Store) number(ctx context.Context, q querier, rows []newDelivery) error
 			return err
 		}
 		err = eachRow(found, func(rows *sql.Rows) error {
-			var n name
+			var endpointID, orderKey string
 			var tail int64
-			err := rows.Scan(&n.endpointID, &n.orderKey, &tail)
-			if k := keys[n]; k != nil {
-				k.tail = tail
-			}
+			err := rows.Scan(&endpointID, &orderKey, &tail)
+			tell(endpointID, orderKey, tail)
 			return err
 		})
 		if err != nil {
 			return err
-		}
-	}
-	for i := range rows {
-		if k := keys[name{rows[i].endpointID, rows[i].orderKey}]; k != nil {
-			k.count--
-			rows[i].seq = k.tail - k.count
 		}
 	}
 	return nil

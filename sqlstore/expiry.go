@@ -15,6 +15,8 @@ import (
 
 // insertAll is the statement of PostgreSQL that stores events, plain with "" for all, or for deliveries that may expire.
 //
+// Of an ordering key, all but the first are parked at once: what they wait for is committed with them, and so cannot have ended.
+//
 // What is bytes comes in one value, from which each row cuts its own: as elements of an array they would be sent in hex, twice
 // as long, and read letter by letter.
 func insertAll(args, name, rows string) string {
@@ -43,16 +45,17 @@ WITH e AS (
 	ON CONFLICT (endpoint_id, order_key) DO UPDATE SET tail = k.tail + excluded.tail
 	RETURNING endpoint_id, order_key, tail
 ), numbered AS (
-	SELECT d.*, 0 AS seq FROM d WHERE order_key IS NULL
+	SELECT d.*, 0 AS seq, 0 AS class FROM d WHERE order_key IS NULL
 	UNION ALL
-	SELECT d.*, tail.tail + 1 - row_number() OVER (PARTITION BY d.endpoint_id, d.order_key ORDER BY place DESC)
+	SELECT d.*, tail.tail - count(*) OVER whole + row_number() OVER inOrder, CASE row_number() OVER inOrder WHEN 1 THEN 0 ELSE 2 END
 	FROM d JOIN tail USING (endpoint_id, order_key)
+	WINDOW whole AS (PARTITION BY d.endpoint_id, d.order_key), inOrder AS (whole ORDER BY place)
 ), delivery AS (
 	INSERT INTO {prefix}delivery (id, event_id, endpoint_id, ordering_key, seq, state, reason, attempts, created_at` + name + `)
 	SELECT id, event_id, endpoint_id, coalesce(order_key, ''), seq, 'queued', '', 0, $9::bigint` + name + ` FROM numbered
 ), queue AS (
 	INSERT INTO {prefix}queue (id, event_id, endpoint_id, class, due_at, token, attempts, owner, order_key, seq, created_at` + name + `)
-	SELECT id, event_id, endpoint_id, 0, due_at, token, 0, CASE WHEN token > 0 THEN $16::text END, order_key, seq, $9::bigint` + name + ` FROM numbered
+	SELECT id, event_id, endpoint_id, class, due_at, token, 0, CASE WHEN token > 0 THEN $16::text END, order_key, seq, $9::bigint` + name + ` FROM numbered
 )` + rows + `
 SELECT id FROM new`
 }

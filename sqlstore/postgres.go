@@ -54,6 +54,8 @@ ORDER BY endpoint_id FOR UPDATE SKIP LOCKED`,
 
 	// fate: see the constants. An ordered row whose predecessor is unfinished is parked while that one is locked here, so
 	// that its completion comes after and sees the parked row; where it is locked already, the row is left for a later claim.
+	// All verdicts are there before the first row moves, because of the array: a row that has moved cannot be locked any more by
+	// the same statement, and would be taken for one that somebody else has.
 	pick: `
 WITH lane AS (
 	SELECT * FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::int[]) WITH ORDINALITY
@@ -84,7 +86,7 @@ WITH lane AS (
 		token = CASE v.fate WHEN 0 THEN q.token + 1 ELSE q.token END,
 		owner = CASE v.fate WHEN 0 THEN $8::text END
 	FROM verdict v
-	WHERE v.id = q.id AND v.fate < 2
+	WHERE q.id = ANY(ARRAY(SELECT id FROM verdict WHERE fate < 2)) AND v.id = q.id AND v.fate < 2
 	RETURNING v.n, v.due_at, v.fate, v.id, v.order_key, v.seq, q.event_id, q.token, q.attempts, q.created_at, q.reason, q.expires_at
 )
 SELECT * FROM moved
@@ -157,12 +159,14 @@ SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason, expires_
 WHERE id = ANY($1::text[]) AND owner IS NOT NULL
 ORDER BY id FOR UPDATE`,
 
+	// A plan kept from when few waited must not walk all that do: hence no join, and no class that an index knows.
 	unpark: `
 UPDATE {prefix}queue SET class = CASE WHEN attempts > 0 THEN 1 ELSE 0 END
-WHERE class IN (2, 5) AND id = ANY(ARRAY(
+WHERE class + 0 IN (2, 5) AND id = ANY(ARRAY(
 	SELECT s.id FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n(endpoint_id, order_key, seq)
 	CROSS JOIN LATERAL (
 		SELECT s.id FROM {prefix}queue s WHERE s.endpoint_id = n.endpoint_id AND s.order_key = n.order_key AND s.seq = n.seq
+		OFFSET 0
 	) s
 ))
 RETURNING endpoint_id, class, due_at`,

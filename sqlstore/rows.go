@@ -32,6 +32,7 @@ type newDelivery struct {
 	dueAt                             int64
 	token                             int64 // 1 when inserted under a lease
 	seq                               int64
+	class                             int64 // parked behind another of the request, whose end cannot come before both are committed
 	expiresAt                         sql.NullInt64
 }
 

@@ -20,7 +20,7 @@ VALUES (?, ?, ?, ?, ?, 'queued', '', 0, ?)`,
 
 	insertQueue: `
 INSERT INTO {prefix}queue (id, event_id, endpoint_id, class, due_at, token, attempts, owner, order_key, seq, created_at)
-VALUES (?, ?, ?, 0, ?, ?, 0, ?, ?, ?, ?)`,
+VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)`,
 
 	bumpTail: `
 INSERT INTO {prefix}order_key (endpoint_id, order_key, tail) VALUES (?, ?, ?)

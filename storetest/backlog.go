@@ -48,12 +48,12 @@ func backlogCases() []Case {
 		{"Backlog/Parked", "due time of the earliest that waits behind its ordering key; zero: none", need, backlogParked},
 		{"Backlog/Count", counted + " … count up to so many an endpoint; zero: do not count", need, backlogCount},
 		{"Backlog/CountLeavesOutEnded", "Waiting leaves it out", need, backlogLeavesOutEnded},
-		{"Backlog/Pages", tells, need, backlogPages},
+		{"Backlog/Pages", tells + " … zero: 256", need, backlogPages},
 		{"Backlog/Endpoints", "only these, in one answer; nil: all, a page at a time", need, backlogEndpoints},
 		{"Backlog/Blocked", "ordering keys behind a dead letter, at most 100", need | needHold, backlogBlocked},
 		{"Backlog/WritesNothing", "It writes nothing", need, backlogWritesNothing},
-		{"BlockedKeys/Oldest", "BlockedKeys lists ordering keys of an endpoint that wait behind a dead letter, the one blocked longest first", need | needHold, blockedOldest},
-		{"BlockedKeys/Pages", "pass as After for the next page, opaque; \"\": that was all", need | needHold, blockedPages},
+		{"BlockedKeys/Oldest", "BlockedKeys lists ordering keys of an endpoint that wait behind a dead letter, the one blocked longest first … of the dead letter … by HoldKey: what waits reads as Held … when the dead letter ended … BlockedKey is an ordering key that waits behind a dead letter", need | needHold, blockedOldest},
+		{"BlockedKeys/Pages", "pass as After for the next page, opaque; \"\": that was all … as Next of an earlier answer; \"\": from the start", need | needHold, blockedPages},
 	}
 }
 
@@ -159,6 +159,14 @@ func backlogPages(e *env) {
 	}
 	res, err := e.life().Backlog(e.ctx, &webhook.BacklogRequest{Now: at(0), After: "a", Limit: 2})
 	e.ok("Backlog", err)
+	var all []webhook.NewDelivery
+	for i := range 300 {
+		all = append(all, to(fmt.Sprintf("many%03d", i), fmt.Sprint("m", i)))
+	}
+	e.put(at(0), event("many", all...))
+	first, err := e.life().Backlog(e.ctx, &webhook.BacklogRequest{Now: at(0), After: "c"})
+	e.ok("Backlog", err)
+	e.same("endpoints of a page, unless the request says", len(first.Endpoints), 256)
 	e.same("endpoints after a", []string{res.Endpoints[0].EndpointID, res.Endpoints[1].EndpointID}, []string{"a b", "b"})
 }
 

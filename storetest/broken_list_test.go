@@ -34,6 +34,7 @@ func brokenStores() []brokenStore {
 			"Complete/GiveBackOfRetry", "Complete/RepeatedAfterClaim", "Attempt/RoundTrip", "Attempt/Late", "Attempt/RecordedOnce",
 			"Attempt/Order", "Attempt/NoneWhenGivenBack", "Endpoint/DeletedKeepsDeliveries", "Concurrent/Drain", "Random",
 			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt", "Complete/WokenRetry", "End/OrderedLeased", "End/OrderedRetry",
+			"Concurrent/End",
 		}},
 		{"claimIgnoresLeases", claimIgnoresLeases, []string{
 			"Enqueue/Many", "Enqueue/DueAt", "Leased/NotClaimed", "Lanes/Earliest", "Claim/Due", "Claim/EarliestFirst",
@@ -71,6 +72,7 @@ func brokenStores() []brokenStore {
 			"End/OrderedAll", "End/OrderedScheduled", "End/OrderedLeased", "End/OrderedNeverParked", "End/OrderedRetry",
 			"End/BehindDeadLetter", "End/BlockingDeadLetter", "Complete/EndedKeepsRecord", "Complete/EndedRepeated", "Expire/Ordered",
 			"Backlog/Parked", "Backlog/Count", "Backlog/CountLeavesOutEnded", "Backlog/WritesNothing", "NotBefore/Ordered",
+			"Concurrent/End",
 		}},
 		{"claimSharesEvents", claimSharesEvents, []string{
 			"Retention/Claimed",

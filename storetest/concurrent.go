@@ -19,6 +19,7 @@ func concurrentCases() []Case {
 		{"Concurrent/KeysCrossed", retries, needStore, concurrentCrossedKeys},
 		{"Concurrent/SameCompletion", "Repeating a Complete is safe", needStore, concurrentCompletion},
 		{"Concurrent/Drain", all, needStore, concurrentDrain},
+		{"Concurrent/End", all + " … " + endPlace, needStore | needLife, concurrentEnd},
 	}
 }
 

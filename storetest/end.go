@@ -45,7 +45,7 @@ func endCases() []Case {
 		{"End/BehindDeadLetter", endPlace, need | needHold | needQuery, endBehindDeadLetter},
 		{"End/BlockingDeadLetter", "What is final already is not touched", need | needHold, endBlockingDeadLetter},
 		{"End/Oldest", "of its unfinished ones the Oldest, earliest due first; leased ones are passed over unless Leased", need, endOldest},
-		{"End/OldestLeased", "leased ones are passed over unless Leased", need, endOldestLeased},
+		{"End/OldestLeased", "leased ones are passed over unless Leased … what is leased as well", need, endOldestLeased},
 		{"Complete/EndedKeepsRecord", endOut, need | needQuery, completeEndedKeepsRecord},
 		{"Complete/EndedRepeated", endOut + " … an outcome whose attempt is already recorded under its token is answered as before and recorded once", need | needQuery, completeEndedRepeated},
 	}

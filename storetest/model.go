@@ -19,7 +19,9 @@ type model struct {
 	order  []*mrow // in the order of enqueueing
 	holds  map[string]mhold
 	tat    map[string]time.Time // of GCRA, by endpoint
-	claims []webhook.Claimed    // all ever made
+	states map[string]*mstate
+	seen   int64             // the version of states that was read last
+	claims []webhook.Claimed // all ever made
 }
 
 // mrow is a delivery.
@@ -60,7 +62,8 @@ func (r *mrow) setDue(t time.Time) {
 type mhold struct{ until time.Time }
 
 func newModel() *model {
-	return &model{now: at(0), events: map[string][32]byte{}, rows: map[string]*mrow{}, holds: map[string]mhold{}, tat: map[string]time.Time{}}
+	return &model{now: at(0), events: map[string][32]byte{}, rows: map[string]*mrow{}, holds: map[string]mhold{}, tat: map[string]time.Time{},
+		states: map[string]*mstate{}}
 }
 
 // enqueue says what becomes of each event, and does it.
@@ -192,6 +195,12 @@ func (m *model) claimedLane(now time.Time, l webhook.LaneClaim, room int, got []
 	if held && len(got) > 0 {
 		return fmt.Errorf("%v while the endpoint is on hold", ids(got))
 	}
+	if early := m.early(l.EndpointID); !early.IsZero() {
+		if len(got) > 0 || !st.RateUntil.Equal(early) {
+			return fmt.Errorf("%v and RateUntil %v before %v", ids(got), st.RateUntil, early)
+		}
+		return nil
+	}
 	may := m.claimable(l.LaneID)
 	most := min(l.Max, room)
 	if len(got) > most {
@@ -308,7 +317,7 @@ func (m *model) complete(o webhook.Outcome) webhook.OutcomeStatus {
 		a := *o.Attempt
 		a.Late = stale
 		r.attempts[o.Token] = a
-		if !stale && !r.over {
+		if !stale && !r.over && o.Next != webhook.Queued {
 			r.d.Attempts++
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 const (
 	randomSeeds = 8
-	randomOps   = 150
+	randomOps   = 200
 	shrinkRuns  = 80 // how often a failing sequence is tried shorter
 )
 
@@ -56,7 +56,7 @@ func kinds() []func(*walk) {
 		(*walk).opClaim, (*walk).opClaim, (*walk).opClaim, (*walk).opClaim, (*walk).opClaim, (*walk).opLanes,
 		(*walk).opComplete, (*walk).opComplete, (*walk).opComplete, (*walk).opComplete, (*walk).opExtend,
 		(*walk).opHold, (*walk).opUnhold, (*walk).opRelease, (*walk).opAdvance, (*walk).opAdvance, (*walk).opRead,
-		(*walk).opEnd, (*walk).opEnd, (*walk).opBacklog,
+		(*walk).opEnd, (*walk).opEnd, (*walk).opBacklog, (*walk).opPutStates, (*walk).opStates,
 	}
 }
 

@@ -229,10 +229,12 @@ func (w *walk) opComplete() {
 		text += fmt.Sprintf("%s under %d to %s (attempt %v, behind %d), ", o.DeliveryID, o.Token, o.Next, o.Attempt != nil, o.BehindDeadLetter)
 	}
 	w.note("Complete %s", text)
-	got := w.complete(w.m.now, outcomes...)
+	res, err := w.store().Complete(w.ctx, &webhook.CompleteRequest{Now: w.m.now, Outcomes: outcomes})
+	w.ok("Complete", err)
 	for i, o := range outcomes {
-		w.same("status of "+o.DeliveryID, got[i], w.m.complete(o))
+		w.same("status of "+o.DeliveryID, res.Outcomes[i], w.m.complete(o))
 	}
+	w.try("Complete", w.m.woken(res.Woken))
 }
 
 func (w *walk) outcome(c webhook.Claimed) webhook.Outcome {
@@ -245,7 +247,9 @@ func (w *walk) outcome(c webhook.Claimed) webhook.Outcome {
 	case webhook.RetryScheduled:
 		o.DueAt = w.m.now.Add(time.Duration(w.r.IntN(30)) * time.Second)
 	case webhook.Queued:
-		o.Attempt = nil
+		if w.chance(2) {
+			o.Attempt = nil
+		}
 		if w.chance(2) {
 			o.DueAt = w.m.now.Add(time.Duration(w.r.IntN(10)) * time.Second)
 		}
@@ -265,7 +269,7 @@ func (w *walk) opHold() {
 	}
 	w.note("Hold %s until %v", ep, until)
 	w.hold(ep, until)
-	w.m.holds[ep] = mhold{until}
+	w.m.hold(ep, until)
 }
 
 func (w *walk) opUnhold() {
@@ -275,7 +279,7 @@ func (w *walk) opUnhold() {
 	ep := walkEndpoints[w.r.IntN(len(walkEndpoints))]
 	w.note("Unhold %s", ep)
 	w.unhold(ep)
-	delete(w.m.holds, ep)
+	w.m.unhold(ep)
 }
 
 func (w *walk) opRelease() {
@@ -329,10 +333,12 @@ func (w *walk) readAttempts(r *mrow) {
 
 // drain ends all holds and delivers everything, so that nothing can be lost unseen.
 func (w *walk) drain() {
+	w.r = rand.New(rand.NewPCG(1, 1))
+	w.opBacklog()
 	for _, ep := range walkEndpoints {
 		if hs, ok := w.h.Store.(webhook.HoldStore); ok {
 			w.ok("Unhold", hs.Unhold(w.ctx, ep))
-			delete(w.m.holds, ep)
+			w.m.unhold(ep)
 			for _, key := range walkKeys {
 				w.release(ep, key, w.m.release(ep, key))
 			}

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/signalpost/webhook"
@@ -129,15 +130,18 @@ func completeWokenRetry(e *env) {
 	e.one("d3", at(time.Minute), fresh("a"))
 }
 
-// orderLongKeyLeavesRoom has 2,000 deliveries of one key wait before one of another.
+// orderLongKeyLeavesRoom has 2,000 deliveries of one key wait before one of another, most of them sent many at a time.
 func orderLongKeyLeavesRoom(e *env) {
-	const n, most = 2000, 5
-	for from := 0; from < n; from += 500 {
-		var events []webhook.NewEvent
-		for i := range 500 {
-			events = append(events, keyed("a", "long", fmt.Sprintf("d%04d", from+i)))
-		}
-		e.put(at(0), events...)
+	const n, single, most = 2000, 400, 5
+	var events []webhook.NewEvent
+	for i := range n {
+		events = append(events, keyed("a", "long", fmt.Sprintf("d%04d", i)))
+	}
+	for part := range slices.Chunk(events[:n-single], 400) {
+		e.put(at(0), part...)
+	}
+	for _, ev := range events[n-single:] {
+		e.put(at(0), ev)
 	}
 	e.put(at(time.Second), keyed("a", "short", "other"))
 	got := map[string]webhook.Claimed{}

@@ -37,6 +37,7 @@ const (
 	breakLease = "leases never end"
 	breakClaim = "claims for a moment only at first"
 	breakFence = "completes whatever the token"
+	breakRate  = "lets twice the rate go"
 )
 
 // point stops the child where it is to be killed. Whoever else comes to it stops there too, as long as the rest goes on.
@@ -127,6 +128,8 @@ func (s *crashStore) Claim(ctx context.Context, req *webhook.ClaimRequest) (*web
 			req.Lanes[i].Lease = time.Hour
 		case s.fault == breakClaim && s.claims.Add(1) <= 20:
 			req.Lanes[i].Lease = 50 * time.Millisecond
+		case s.fault == breakRate:
+			req.Lanes[i].Rate.Events *= 2
 		}
 	}
 	res, err := s.Store.Claim(ctx, req)

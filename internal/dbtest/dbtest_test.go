@@ -36,6 +36,7 @@ var parts = map[string]func() error{
 	"work":    workPart,
 	"order":   orderPart,
 	"receive": servePart,
+	"health":  healthPart,
 	"life":    lifePart,
 }
 

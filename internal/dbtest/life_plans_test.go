@@ -2,73 +2,83 @@ package dbtest
 
 import (
 	"fmt"
-	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/sqlstore"
 )
 
-// life is what alarms, bounds and the sweep ask while a large backlog waits.
+// life is Backlog, BlockedKeys and End. It ends some of the backlog.
 func (b *bench) life(t *testing.T) {
-	d, err := webhook.NewDispatcher(b.s, &webhook.DispatcherOptions{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := 1 + b.others
-	backlog := func(what string, most, want int, opts webhook.BacklogOptions) {
-		t.Helper()
-		b.try(t, what, most, func() {
-			got, err := d.Backlog(t.Context(), &opts)
-			if err != nil {
-				t.Fatal(err)
+	lanes := 1 + 2*b.others
+	b.try(t, "ages of all backlogs", 8*lanes+50, func() {
+		req, seen := &webhook.BacklogRequest{Now: at(0)}, 0
+		for {
+			res := b.backlog(t, req)
+			seen += len(res.Endpoints)
+			if req.After = res.Next; req.After == "" {
+				break
 			}
-			if len(got.Endpoints) != want {
-				t.Errorf("%s: %d endpoints, want %d", what, len(got.Endpoints), want)
+		}
+		if seen != 1+b.others {
+			t.Errorf("%d endpoints, want %d", seen, 1+b.others)
+		}
+	})
+	const count = 1000
+	most := count + 20
+	if b.v.dialect == sqlstore.MySQL {
+		most += count // it counts a derived table, which it reads once more
+	}
+	for i := range 7 { // PostgreSQL may change to a generic plan after five
+		b.try(t, fmt.Sprint("count of the hot endpoint's ", i), most, func() {
+			res := b.backlog(t, &webhook.BacklogRequest{Now: at(0), Endpoints: []string{"hot"}, Count: count})
+			if len(res.Endpoints) != 1 || res.Endpoints[0].Waiting != count {
+				t.Errorf("got %+v", res.Endpoints)
 			}
 		})
 	}
-	if _, err := d.Backlog(t.Context(), &webhook.BacklogOptions{Endpoints: []string{"nobody"}}); err != nil { // reads clock, endpoints and holds
+	b.try(t, "blocked keys of the hot endpoint, none", 20, func() {
+		res, err := b.s.BlockedKeys(t.Context(), &webhook.BlockedKeysRequest{EndpointID: "hot"})
+		if err != nil || len(res.Keys) != 0 {
+			t.Errorf("%+v, %v", res, err)
+		}
+	})
+	for i := range 7 {
+		b.try(t, fmt.Sprint("sweep with nothing due ", i), 20, func() {
+			b.end(t, 0, webhook.EndRequest{Now: at(2*time.Hour - time.Microsecond), Expired: true})
+		})
+	}
+	for i := range 7 {
+		b.try(t, fmt.Sprint("sweep of 50 ", i), 50*20, func() {
+			b.end(t, 50, webhook.EndRequest{Now: at(3 * time.Hour), Expired: true, Limit: 50})
+		})
+		b.try(t, fmt.Sprint("the oldest 100 ", i), 100*20, func() {
+			b.end(t, 100, webhook.EndRequest{Now: at(0), EndpointID: "hot", Oldest: 100})
+		})
+	}
+	b.try(t, "an event's", 10*20, func() { b.end(t, 10, webhook.EndRequest{Now: at(0), EventID: fmt.Sprintf("ev%09d", b.hot()/40)}) })
+	b.try(t, "a delivery", 30, func() { b.end(t, 1, webhook.EndRequest{Now: at(0), DeliveryID: fmt.Sprintf("d%09d", b.hot()-1)}) })
+	b.try(t, "what is not there", 20, func() { b.end(t, 0, webhook.EndRequest{Now: at(0), EventID: "nothing"}) })
+}
+
+func (b *bench) backlog(t *testing.T, req *webhook.BacklogRequest) *webhook.BacklogResult {
+	t.Helper()
+	res, err := b.s.Backlog(t.Context(), req)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for range 6 { // PostgreSQL may change to a generic plan after five
-		backlog("ages of all", 20*all+100, all, webhook.BacklogOptions{})
-	}
-	backlog("the age of the hot one", 30, 1, webhook.BacklogOptions{Endpoints: []string{"hot"}})
-	for range 6 {
-		backlog("whether the hot one is full", 1000*3+50, 1, webhook.BacklogOptions{Endpoints: []string{"hot"}, Count: 1000})
-	}
-	backlog("whether each is full", (10*3+20)*all+100, all, webhook.BacklogOptions{Count: 10})
-	backlog("an endpoint without any", 50, 0, webhook.BacklogOptions{Endpoints: []string{"nobody"}, Count: 1000})
+	return res
+}
 
-	end := func(what string, most, want int, req webhook.EndRequest) {
-		t.Helper()
-		fn := func() {
-			res, err := b.s.End(t.Context(), &req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(res.Ended) != want {
-				t.Errorf("%s: %d ended, want %d", what, len(res.Ended), want)
-			}
-		}
-		if want == 0 {
-			b.try(t, what, most, fn)
-			return
-		}
-		// Its statements cannot be explained afterwards: what they were about is gone.
-		if rows := b.measure(t, fn); rows > most {
-			t.Errorf("%s: %d rows read, want at most %d", what, rows, most)
-		}
-		b.rec.take()
+func (b *bench) end(t *testing.T, want int, req webhook.EndRequest) {
+	t.Helper()
+	req.Next = webhook.Expired
+	res, err := b.s.End(t.Context(), &req)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for range 6 {
-		end("a sweep with nothing to end", 20, 0, webhook.EndRequest{Now: at(0), Expired: true, Next: webhook.Expired})
+	if len(res.Ended) != want {
+		t.Errorf("ended %d, want %d", len(res.Ended), want)
 	}
-	for i := range 6 {
-		end(fmt.Sprint("the oldest of the hot one ", i), 25*30, 25, webhook.EndRequest{
-			Now: at(0), EndpointID: "hot", Oldest: 25, Limit: 25, Next: webhook.Expired, Reason: "test"})
-	}
-	end("an event of ten", 10*30, 10, webhook.EndRequest{
-		Now: at(time.Second), EventID: fmt.Sprintf("ev%09d", b.hot()/20), Leased: true, Next: webhook.Canceled, Reason: "test"})
 }

@@ -115,8 +115,8 @@ func TestNoBacklogIsRead(t *testing.T) {
 		// Not in a subtest: the first database of its kind is there for the others.
 		b := newBench(t, v, filled)
 		t.Run(v.name+"/questions", b.questions)
-		t.Run(v.name+"/life", b.life)
 		t.Run(v.name+"/claims", b.claims)
+		t.Run(v.name+"/life", b.life)
 	}
 }
 
@@ -180,7 +180,8 @@ func (b *bench) faultsSQLite(t *testing.T, st statement) (faults []string) {
 			faults = append(faults, detail)
 		}
 		byEvent := strings.Contains(st.text, "event_id = ?") // an event's own deliveries may be sorted
-		if strings.Contains(detail, "TEMP B-TREE") && !byEvent {
+		ties := strings.HasSuffix(detail, "FOR LAST TERM OF ORDER BY")
+		if strings.Contains(detail, "TEMP B-TREE") && !byEvent && !ties {
 			faults = append(faults, detail)
 		}
 	}
@@ -333,60 +334,4 @@ func (b *bench) completeAll(t *testing.T, claimed []webhook.Claimed) {
 			t.Fatalf("outcome %d: status %d", i, status)
 		}
 	}
-}
-
-// TestOrderedBacklogIsNotWalked lets 3,000 deliveries of one ordering key wait. Each claim may look at a few times its limit,
-// each of the waiting ones is looked at a few times in all, and the endpoint's unordered ones are not kept from going.
-func TestOrderedBacklogIsNotWalked(t *testing.T) {
-	const keyed, limit = 3000, 10
-	variants := []variant{planVariants[1], planVariants[2], planVariants[3]}
-	each(t, variants, func(t *testing.T, v variant) {
-		d := v.database(t)
-		dsn := d.DSN
-		for _, p := range v.params {
-			dsn = WithParam(dsn, p)
-		}
-		db, rec := record(t, v.driver, dsn)
-		s, err := sqlstore.New(db, v.dialect, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		migrate(t, s)
-		b := &bench{meter{v, db}, scale{}, s, rec}
-		var events []webhook.NewEvent
-		for i := range keyed {
-			events = append(events, newEvent(fmt.Sprintf("k%05d", i), "ep", "key"))
-		}
-		for i := range 20 {
-			events = append(events, newEvent(fmt.Sprintf("u%05d", i), "ep", ""))
-		}
-		for part := range slices.Chunk(events, 500) {
-			enqueue(t.Context(), t, s, part...)
-		}
-		total, got := 0, map[string]bool{}
-		for i := 0; i < 500 && len(got) < 21; i++ {
-			rows := b.measure(t, func() {
-				res, err := s.Claim(t.Context(), &webhook.ClaimRequest{Now: at(0), Owner: "test", Limit: limit,
-					Lanes: []webhook.LaneClaim{lane("ep", webhook.Fresh, limit)}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, c := range res.Deliveries {
-					got[c.Delivery.ID] = true
-				}
-			})
-			// PostgreSQL walks what was parked until it has marked those index entries dead, which it does every few claims.
-			if most := keyed; rows > most {
-				t.Errorf("claim %d: %d rows read, want at most %d", i, rows, most)
-			}
-			total += rows
-		}
-		t.Logf("%d rows read in all, to get %d past %d parked ones", total, len(got), keyed-1)
-		if len(got) != 21 || !got["k00000"] {
-			t.Errorf("claimed %d, want the first of the key and the 20 unordered ones", len(got))
-		}
-		if most := keyed * 60; total > most { // a walk of the backlog by each of the 75 claims is 225, or more
-			t.Errorf("%d rows read in all, want at most %d", total, most)
-		}
-	})
 }

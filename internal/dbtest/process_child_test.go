@@ -36,6 +36,9 @@ type childConfig struct {
 	MaxInFlight int
 	Timeout     time.Duration
 	Margin      time.Duration
+	Senders     int
+	Rate        webhook.Rate  // of each endpoint
+	Tenants     []childTenant // their endpoints, instead of Endpoints that have none
 
 	Prefix string // of the event IDs: Prefix-00000 and up
 	Events int    // how many it sends
@@ -47,6 +50,13 @@ type childConfig struct {
 	Oldest bool // beyond it the oldest give way
 
 	NoWait bool // a receiver that answers 409 at once instead of waiting for a twin
+}
+
+// childTenant is a tenant with its endpoints, named after it.
+type childTenant struct {
+	Name      string
+	Weight    int
+	Endpoints int
 }
 
 // childEvent is the ID of an event.
@@ -240,7 +250,7 @@ func orders(fn func(line string)) {
 // options are a dispatcher's, for a child.
 func (cfg *childConfig) options() *webhook.DispatcherOptions {
 	o := &webhook.DispatcherOptions{
-		MaxInFlight: cfg.MaxInFlight, LeaseMargin: cfg.Margin, AllowPrivate: true, Owner: cfg.Name, UserAgent: cfg.Name,
+		MaxInFlight: cfg.MaxInFlight, Senders: cfg.Senders, LeaseMargin: cfg.Margin, AllowPrivate: true, Owner: cfg.Name, UserAgent: cfg.Name,
 	}
 	secret, err := webhook.IssuedSecret(childSecret)
 	if err != nil {
@@ -251,10 +261,20 @@ func (cfg *childConfig) options() *webhook.DispatcherOptions {
 	if cfg.Oldest {
 		full = webhook.ExpireOldest
 	}
-	for i := range cfg.Endpoints {
-		id := childEndpoint(i)
+	add := func(id, tenant string) {
 		o.Endpoints = append(o.Endpoints, webhook.Endpoint{ID: id, URL: cfg.URL + "/" + id, Secrets: []webhook.Secret{secret},
-			Timeout: cfg.Timeout, Schedule: again, MaxBacklog: cfg.Bound, WhenFull: full})
+			Timeout: cfg.Timeout, Schedule: again, Rate: cfg.Rate, Tenant: tenant, MaxBacklog: cfg.Bound, WhenFull: full})
 	}
+	for i := range cfg.Endpoints {
+		add(childEndpoint(i), "")
+	}
+	weights := map[string]int{}
+	for _, tn := range cfg.Tenants {
+		weights[tn.Name] = tn.Weight
+		for i := range tn.Endpoints {
+			add(fmt.Sprintf("%s_%s", childEndpoint(i), tn.Name), tn.Name)
+		}
+	}
+	o.Tenants = func(name string) webhook.TenantPolicy { return webhook.TenantPolicy{Weight: weights[name]} }
 	return o
 }

@@ -13,7 +13,8 @@ import (
 )
 
 // scale is the backlog that plans are looked at with: one endpoint, "hot", has nine tenths of it, all due and
-// older than any other; ten deliveries an event. Each of the others has 50 due and 50 that are due later.
+// older than any other; ten deliveries an event. Each of the others has 50 due and 50 that are due later; all of theirs expire
+// from two hours after at(0) on, one each microsecond.
 type scale struct {
 	rows   int
 	others int
@@ -57,11 +58,12 @@ SELECT %s, 'order_create', '', '', '{}', 10, %d FROM (%s) n`, fmt.Sprintf(pad, "
 		insert + fmt.Sprintf(`SELECT %s, %s, 'hot', 0, %d + i, 0, 0, %d, 0 FROM (%s) n`,
 			fmt.Sprintf(pad, "d", "i", 9), fmt.Sprintf(pad, "ev", "i"+div+"10", 9), base-3600e6*2, base, integers(sc.hot())),
 		// For the others, i / 100 is the endpoint, and of each 100 the first 50 are fresh and due.
-		insert + fmt.Sprintf(`SELECT %s, %s, %s, CASE WHEN i %% 100 < 50 THEN 0 ELSE 1 END,
-CASE WHEN i %% 100 < 50 THEN %d + i ELSE %d + i END, 0, 0, %d, CASE WHEN i %% 100 < 50 THEN 0 ELSE 1 END FROM (%s) n`,
-			fmt.Sprintf(pad, "e", "i", 9), fmt.Sprintf(pad, "ev", fmt.Sprintf("(i + %d)%s10", sc.hot(), div), 9), fmt.Sprintf(pad, "ep", "i"+div+"100", 5), base-3600e6, base+3600e6, base, integers(100*sc.others)),
+		strings.Replace(insert, ")", ", expires_at)", 1) + fmt.Sprintf(`SELECT %s, %s, %s, CASE WHEN i %% 100 < 50 THEN 0 ELSE 1 END,
+CASE WHEN i %% 100 < 50 THEN %d + i ELSE %d + i END, 0, 0, %d, CASE WHEN i %% 100 < 50 THEN 0 ELSE 1 END, %d + i FROM (%s) n`,
+			fmt.Sprintf(pad, "e", "i", 9), fmt.Sprintf(pad, "ev", fmt.Sprintf("(i + %d)%s10", sc.hot(), div), 9), fmt.Sprintf(pad, "ep", "i"+div+"100", 5), base-3600e6, base+3600e6, base, base+7200e6, integers(100*sc.others)),
 		`INSERT INTO webhook_delivery (id, event_id, endpoint_id, ordering_key, seq, state, reason, attempts, created_at)
 SELECT id, event_id, endpoint_id, '', 0, 'queued', '', 0, created_at FROM webhook_queue`,
+		`INSERT INTO webhook_expiry (expires_at, id) SELECT expires_at, id FROM webhook_queue WHERE expires_at IS NOT NULL`,
 	}
 	switch v.dialect {
 	case sqlstore.PostgreSQL:

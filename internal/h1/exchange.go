@@ -38,6 +38,9 @@ func (x *exchange) do(req *http.Request, head *bytes.Buffer) (*http.Response, er
 	x.c.left = x.t.MaxHeader
 	x.reader = x.t.takeReader(x.c)
 	failed := x.write(req, head)
+	if errors.Is(failed, errRequest) {
+		return nil, failed
+	}
 	resp, err := x.read(req) // also when writing failed: the receiver may have answered before it hung up
 	if err != nil {
 		if failed != nil {
@@ -58,7 +61,6 @@ func (x *exchange) write(req *http.Request, head *bytes.Buffer) error {
 	long := req.ContentLength > inline
 	if !long && req.ContentLength > 0 {
 		if n, err := io.Copy(head, io.LimitReader(req.Body, req.ContentLength+1)); err != nil || n != req.ContentLength {
-			x.close = true
 			return fmt.Errorf("h1: request body has %d bytes, want Content-Length %d: %w", n, req.ContentLength, errors.Join(err, errRequest))
 		}
 	}
@@ -156,11 +158,22 @@ var errRequest = errors.New("net/http: invalid header or body")
 
 // writeHead writes the request line and the headers. Names and values that would not arrive as they are given are an error.
 func writeHead(b *bytes.Buffer, req *http.Request) error {
+	target, host := req.URL.RequestURI(), hostHeader(req.Host, req.URL)
+	switch {
+	case !ValidName(req.Method):
+		return fmt.Errorf("net/http: invalid method %.40q", req.Method)
+	case !visible(target, ""):
+		return fmt.Errorf("net/http: invalid header: request target with a control character or a space")
+	case host == "" || !visible(host, "/?#@\\"):
+		return fmt.Errorf("net/http: invalid header: Host %.40q", host)
+	case req.ContentLength < 0:
+		return fmt.Errorf("net/http: invalid header: body of unknown length")
+	}
 	b.WriteString(req.Method)
 	b.WriteByte(' ')
-	b.WriteString(req.URL.RequestURI())
+	b.WriteString(target)
 	b.WriteString(" HTTP/1.1\r\nHost: ")
-	b.WriteString(hostHeader(req.Host, req.URL))
+	b.WriteString(host)
 	b.WriteString("\r\nContent-Length: ")
 	b.Write(strconv.AppendInt(b.AvailableBuffer(), req.ContentLength, 10))
 	b.WriteString("\r\n")
@@ -169,8 +182,9 @@ func writeHead(b *bytes.Buffer, req *http.Request) error {
 			return fmt.Errorf("net/http: invalid header field name %.40q", name)
 		}
 		switch http.CanonicalHeaderKey(name) {
-		case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
-			continue // said by the request itself
+		case "Host", "Content-Length", "Transfer-Encoding", "Trailer",
+			"Connection", "Keep-Alive", "Proxy-Connection", "Upgrade", "Te", "Expect":
+			continue // said by the request itself, or about a connection that is this package's
 		}
 		for _, v := range values {
 			if !ValidValue(v) {
@@ -197,6 +211,16 @@ func hostHeader(host string, u *url.URL) string {
 		}
 	}
 	return host
+}
+
+// visible reports whether s has no control characters, no space and none of not.
+func visible(s, not string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c == 0x7f || strings.IndexByte(not, c) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // ValidName reports whether s can be a header's name: a token (RFC 9110, 5.6.2) of at most 256 bytes.

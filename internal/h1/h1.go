@@ -36,6 +36,7 @@ type Transport struct {
 	hosts map[host][]*conn // idle ones, the latest last
 	idle  list.List        // all idle ones, the latest first
 	timer *time.Timer      // closes what was idle too long; nil: none is idle
+	ended bool             // CloseIdleConnections was called since the last request
 
 	heads   sync.Pool // *bytes.Buffer
 	readers sync.Pool // *bufio.Reader
@@ -180,5 +181,8 @@ func (t *Transport) handshake(ctx context.Context, c *conn) error {
 		return err
 	}
 	c.Conn = secured
+	// What was read from the socket together with the last answer waits in secured, where a look at the socket does not find it.
+	open := c.peek
+	c.peek = func() bool { return open() && silent(secured) }
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 func (t *Transport) take(h host) *conn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.ended = false
 	kept := t.hosts[h]
 	if len(kept) == 0 {
 		return nil
@@ -23,7 +24,7 @@ func (t *Transport) take(h host) *conn {
 func (t *Transport) keep(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.hosts[c.host]) >= t.MaxIdlePerHost {
+	if t.ended || t.MaxIdle <= 0 || len(t.hosts[c.host]) >= t.MaxIdlePerHost {
 		go c.Close()
 		return
 	}
@@ -80,10 +81,12 @@ func (t *Transport) sweep() {
 	}
 }
 
-// CloseIdleConnections closes the connections that no request uses.
+// CloseIdleConnections closes the connections that no request uses, and those that are in use when they are not any more, unless
+// another request begins before.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.ended = true
 	for e := t.idle.Back(); e != nil; e = t.idle.Back() {
 		c := e.Value.(*conn)
 		t.drop(c)
