@@ -14,7 +14,7 @@ const (
 	claimLanes = 128 // lanes named in one claim
 	claimRows  = 512 // deliveries asked for in one claim
 
-	expectFirst = 8 // deliveries that an endpoint is likely to have, before anything is known
+	expectFirst = 1 // delivery that an endpoint is likely to have, before anything is known
 
 	claimFailures = 3                     // of single lanes, and no success, tell that the store is away
 	sparsePause   = 10 * time.Millisecond // between claims for tenants that had nothing, while there is no room for others
@@ -384,7 +384,7 @@ func (f *feed) note(asked *LaneClaim, status *LaneStatus, got int, now time.Time
 	if status.More {
 		e.expect = claimRows
 	} else if !e.contended {
-		e.expect = max(2*got, 1)
+		e.expect = max(got, 1)
 	}
 	if got == 0 && w.isDue(now) { // others have them locked, or the store looked at many that wait for their ordering key
 		w.due = now.Add(barrenPause)

@@ -131,20 +131,24 @@ func TestTenantsByWeight(t *testing.T) {
 				}
 				time.Sleep(4 * time.Second)
 				got := rc.requests()
-				for s := range 3 {
-					from := start.Add(time.Duration(s+1) * time.Second)
-					n := began(got, from, from.Add(time.Second))
+				check := func(from, seconds int, tolerance float64) {
+					since := start.Add(time.Duration(from) * time.Second)
+					n := began(got, since, since.Add(time.Duration(seconds)*time.Second))
 					all := 0
 					for _, h := range tc.holders {
 						all += n[h.name]
-						want := float64(perSecond*max(h.weight, 1)) / float64(sum)
-						if math.Abs(float64(n[h.name])-want) > max(0.05*want, 2) {
-							t.Errorf("second %d: tenant %s of weight %d began %d attempts, want %.0f", s+1, h.name, h.weight, n[h.name], want)
+						want := float64(seconds*perSecond*max(h.weight, 1)) / float64(sum)
+						if math.Abs(float64(n[h.name])-want) > max(tolerance*want, 2) {
+							t.Errorf("%ds from second %d: tenant %s of weight %d began %d attempts, want %.0f", seconds, from, h.name, h.weight, n[h.name], want)
 						}
 					}
-					if all < perSecond*98/100 {
-						t.Errorf("second %d: %d attempts, want %d: senders were idle", s+1, all, perSecond)
+					if all < seconds*perSecond*98/100 {
+						t.Errorf("%ds from second %d: %d attempts, want %d: senders were idle", seconds, from, all, perSecond)
 					}
+				}
+				check(1, 3, 0.05)
+				for second := range 3 {
+					check(second+1, 1, 0.1)
 				}
 			})
 		})
