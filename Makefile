@@ -10,7 +10,7 @@ FUZZTIME ?= 10m
 # Every module, whether go.work ties it in or not; testdata and hidden folders are not ours to build.
 MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path '*/.*/*' | sed 's|/go.mod$$||' | sort)
 
-.PHONY: help test crash order check fmt vet staticcheck tidy house alone scale bench fuzz deps
+.PHONY: help test crash order check fmt vet staticcheck tidy house alone scale bench noisy fuzz deps
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -56,10 +56,14 @@ alone: ## each module by itself, as its importers get it (GOWORK=off)
 
 scale: ## what claims and lists read among 1,000,000 waiting deliveries; `make test` does 100,000
 	cd internal/dbtest && WEBHOOK_SCALE=full go test -v -timeout 30m -run 'NoBacklogIsRead$$' .
+	WEBHOOK_SCALE=full go test -v -timeout 30m -run 'HangingEndpointsKeepP99' .
 
 bench: ## benchmarks of every module in the workspace, then the stores against plain HTTP (BENCHFLAGS for its flags)
 	go test -run '^$$' -bench . -benchmem work
 	@if [ -f bench/go.mod ]; then cd bench && GOWORK=off go run . $(BENCHFLAGS); fi
+
+noisy: ## p99 of healthy deliveries beside endpoints that hang, with up to 1,000,000 waiting, on each store; some 30 minutes
+	cd bench && GOWORK=off go run . -only noisy,million $(BENCHFLAGS)
 
 fuzz: ## each fuzz target for FUZZTIME (default 10m)
 	@targets=$$(grep -roE --include='*_test.go' '^func Fuzz\w+' . | sed 's/:func / /' || true); \

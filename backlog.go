@@ -12,7 +12,8 @@ import (
 const (
 	countAge     = time.Second            // while less than half of the bound waits
 	countAgeNear = 100 * time.Millisecond // beyond that
-	countAgeFull = 10 * time.Millisecond  // when it says that the backlog is full
+	countAgeFull = 10 * time.Millisecond  // when it is full, or this process alone has sent a part of the bound since
+	countPart    = 8                      // that part: an eighth
 	countRest    = 20                     // times what a count took is the least age at which it is made anew
 )
 
@@ -79,7 +80,7 @@ func (g *gauge) waiting() int { return g.counted + g.sent + g.open }
 func (g *gauge) stale(now time.Time) bool {
 	age := countAge
 	switch waiting := max(g.waiting(), g.wanted); {
-	case waiting >= g.bound:
+	case waiting >= g.bound, g.sent+g.open > g.bound/countPart:
 		age = countAgeFull
 	case waiting >= g.bound/2:
 		age = countAgeNear
@@ -173,8 +174,7 @@ func wanted(call *sendCall) (room []admission) {
 	return room
 }
 
-// enter takes room, or tells what is full. look: a count would be worth its while; unknown: there has been none of one of them, or
-// only one that is too old to refuse by.
+// enter takes room, or tells what is full. look: a count would be worth its while; unknown: there has been none of one of them.
 func (b *backlogs) enter(room []admission) (full error, look, unknown bool) {
 	now := time.Now()
 	b.mu.Lock()
@@ -195,9 +195,8 @@ func (b *backlogs) enter(room []admission) (full error, look, unknown bool) {
 		if over && full == nil {
 			full = &BacklogError{EndpointID: w.id.endpoint, Tenant: w.id.tenant, Waiting: g.waiting(), New: w.n, Limit: w.bound}
 		}
-		stale := g.stale(now)
-		look = look || stale
-		unknown = unknown || g.at.IsZero() || over && stale
+		look = look || g.stale(now)
+		unknown = unknown || g.at.IsZero()
 	}
 	if full == nil {
 		for i := range room {

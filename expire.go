@@ -13,10 +13,11 @@ const (
 	trimEvery = time.Second
 	trimWork  = time.Second // that one look may take; it goes on soon when there is more
 
-	// So many are ended before they are counted anew: not many, since another process may just have done the same.
-	trimMost  = 500
-	trimPart  = 4  // of what is too much
-	trimShare = 20 // of the bound
+	// So many are ended before they are counted anew: not many, since another process may have done the same just now.
+	trimPart  = 16                     // of what is too much, …
+	trimShare = 20                     // … or of the bound, whichever is more, …
+	trimMost  = 500                    // … but no more
+	trimAge   = 100 * time.Millisecond // of the count that says what is too much
 )
 
 // trim is a backlog of one or more endpoints that has a bound.
@@ -124,11 +125,13 @@ func (b *backlogs) overfull(ctx context.Context, all []*trim) (over []*trim, err
 // part of what is too much, so that several processes that do so at once do not end too many.
 func (b *backlogs) cut(ctx context.Context, t *trim, until time.Time) error {
 	skip := make(map[string]bool) // all that they have is being sent
+	slow := false
 	for ctx.Err() == nil && time.Now().Before(until) {
 		now, err := b.d.clock.now(ctx)
 		if err != nil {
 			return err
 		}
+		asked := time.Now()
 		waiting, oldest := 0, EndpointBacklog{}
 		err = b.each(ctx, now, t.bound+trimPart*trimMost, t.ids, func(e *EndpointBacklog) {
 			waiting += e.Waiting
@@ -140,7 +143,11 @@ func (b *backlogs) cut(ctx context.Context, t *trim, until time.Time) error {
 		if err != nil || over <= 0 || oldest.EndpointID == "" {
 			return err
 		}
-		n := max(min(over/trimPart, t.bound/trimShare, trimMost), 1)
+		if took := time.Since(asked); took > trimAge && !slow {
+			slow = true // once: a store that always takes so long has to go on as well
+			continue
+		}
+		n := min(max(over/trimPart, min(t.bound/trimShare, over/4), 1), trimMost)
 		res, err := b.d.life.end(ctx, &EndRequest{
 			Now: now, EndpointID: oldest.EndpointID, Oldest: n, Limit: n, Next: Expired, Reason: t.reason,
 		})

@@ -43,7 +43,7 @@ type feed struct {
 	picked []*feedEndpoint // the same
 	phase  time.Duration   // of the beats on which limited endpoints are asked for
 	after  LaneID          // where the walk under way goes on
-	walks  int             // counts completed walks, to find lanes that are gone
+	walks  int             // counts completed walks, from 1, to find lanes that are gone; what 0 saw nobody has seen
 }
 
 // feedEndpoint is what is known of the two lanes of an endpoint.
@@ -76,7 +76,7 @@ type laneWork struct {
 }
 
 func newFeed(d *Dispatcher) *feed {
-	return &feed{d: d, wake: make(chan struct{}, 1), hints: make(map[LaneID]time.Time), known: make(map[string]*feedEndpoint)}
+	return &feed{d: d, wake: make(chan struct{}, 1), hints: make(map[LaneID]time.Time), known: make(map[string]*feedEndpoint), walks: 1}
 }
 
 // kick makes the feed look again.
@@ -208,7 +208,7 @@ func (f *feed) takeHints() bool {
 func (f *feed) endpoint(id string) *feedEndpoint {
 	e := f.known[id]
 	if e == nil {
-		e = &feedEndpoint{id: id}
+		e = &feedEndpoint{id: id, tenant: f.d.routes.lookup(id).tenant}
 		f.known[id] = e
 	}
 	return e
@@ -255,7 +255,7 @@ func (f *feed) forget() {
 			if e.class[c].walk < f.walks-1 || e.class[c].walk < f.walks && e.class[c].due.IsZero() {
 				e.class[c] = laneWork{}
 			}
-			live = live || e.class[c].walk > 0
+			live = live || e.class[c].walk > 0 || !e.class[c].due.IsZero()
 		}
 		if !live {
 			delete(f.known, id)

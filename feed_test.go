@@ -203,6 +203,34 @@ func TestWakeFindsWhatWasLookedForTooEarly(t *testing.T) {
 	})
 }
 
+// What is hinted before the first walk has ended, and is not there yet, is asked for all the same.
+func TestHintBeforeTheFirstWalk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var walks atomic.Int64
+		r := &running{store: memstore.New(), rc: &receiver{}}
+		r.on = &faulty{Store: r.store, lanes: func(ctx context.Context, req *webhook.LanesRequest) (*webhook.LanesResult, error) {
+			if walks.Add(1) == 1 {
+				return nil, errAway
+			}
+			return r.store.Lanes(ctx, req)
+		}}
+		r.start(t, webhook.DispatcherOptions{}, endpoint(t, "acme"))
+		synctest.Wait()
+		tx := &openTx{}
+		if _, err := r.SendTx(t.Context(), tx, webhook.Event{Type: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if _, err := r.store.Enqueue(t.Context(), tx.req); err != nil { // the commit
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if n := len(r.rc.requests()); n != 1 {
+			t.Errorf("sent %d times, want once", n)
+		}
+	})
+}
+
 // openTx is a transaction whose writes nobody sees yet.
 type openTx struct{ req *webhook.EnqueueRequest }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -48,6 +49,7 @@ func TestHangingEndpointsKeepP99(t *testing.T) {
 		{"10 are limited", noise{100, 10, "limited", 1_000, true, false, 64}},
 		{"10 are held", noise{100, 10, "held", 1_000, true, false, 64}},
 		{"one hangs and is limited", noise{10, 1, "hangs limited", 10_000, true, false, 20}},
+		{"one hangs, and very many wait for it", noise{10, 1, "hangs", veryMany(), true, false, 20}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			without := noise{endpoints: tc.n.endpoints, bad: tc.n.bad, senders: tc.n.senders}
@@ -61,6 +63,14 @@ func TestHangingEndpointsKeepP99(t *testing.T) {
 			}
 		})
 	}
+}
+
+// veryMany is how many `make scale` lets wait, and how many else.
+func veryMany() int {
+	if os.Getenv("WEBHOOK_SCALE") == "full" {
+		return 1_000_000
+	}
+	return 50_000
 }
 
 // healthyP99 sends 200 deliveries a second for 20 s to the healthy endpoints, half of them by this process and half by another.

@@ -83,6 +83,43 @@ func TestInFlightCap(t *testing.T) {
 	})
 }
 
+// A cap that is lowered applies within a second to what begins then, and one that is raised as well.
+func TestInFlightCapChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now, most atomic.Int64
+		r := &running{store: memstore.New(), rc: &receiver{answer: func(*http.Request, int) (int, http.Header, error) {
+			n := now.Add(1)
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+			}
+			time.Sleep(50 * time.Millisecond)
+			now.Add(-1)
+			return 200, nil, nil
+		}}}
+		r.start(t, webhook.DispatcherOptions{})
+		ep := endpoint(t, "acme")
+		ep.MaxInFlight = 10
+		put := func() {
+			if err := r.PutEndpoint(t.Context(), ep); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put()
+		for range 2_000 {
+			r.send(t, webhook.Event{Type: "x"})
+		}
+		for _, inFlight := range []int{10, 2, 30} {
+			ep.MaxInFlight = inFlight
+			put()
+			time.Sleep(time.Second)
+			most.Store(0)
+			time.Sleep(time.Second)
+			if most.Load() != int64(inFlight) {
+				t.Errorf("at most %d at once with a cap of %d", most.Load(), inFlight)
+			}
+		}
+	})
+}
+
 // Fresh deliveries go before retries, but retries get at least one slot in eight.
 func TestFreshBeforeRetriesButNotForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -45,9 +45,11 @@ func newLife(d *Dispatcher) *life {
 }
 
 // Cancel ends all deliveries of an event that are not final yet, wherever they wait: for their time, for a retry, for their endpoint or for
-// their ordering key, of which the next then goes. It returns how many it ended. reason is for people; "" is "canceled". No
-// attempt begins after Cancel in this process. One that is under way, or that another process is about to begin, may still reach its receiver; it is
-// recorded with Attempt.Late.
+// their ordering key, of which the next then goes. It returns how many it ended. reason is for people; "" is "canceled".
+//
+// No attempt begins after Cancel in this process. One that is under way, or that another process is about to begin, may still reach
+// its receiver; it is recorded with [Attempt].Late. Of an ordering key, the next then waits until the lease of that attempt has ended, so that
+// the two never overlap.
 //
 // Canceling again ends nothing and is no error. [ErrNotFound]: there is no such event, or the transaction that
 // sends it has not committed.
@@ -115,8 +117,13 @@ func (l *life) unmatched(ctx context.Context, eventID string) error {
 	if !ok {
 		return ErrNotFound
 	}
-	_, err := query.GetEvent(ctx, eventID)
-	return err
+	if _, err := query.GetEvent(ctx, eventID); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			return ErrNotFound
+		}
+		return err
+	}
+	return nil
 }
 
 // end ends deliveries in the store, and makes the feed look where something is due sooner now.

@@ -321,6 +321,3 @@ func (r *routes) resolve(ctx context.Context, id string) (rt *route, deleted boo
 	}
 	return t.byID[id], t.deleted[id], nil
 }
-
-// inFlightCap is how many attempts an endpoint may have under way.
-func (r *routes) inFlightCap(id string) int { return r.lookup(id).inFlight }

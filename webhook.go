@@ -73,8 +73,9 @@ type Event struct {
 	// ordering key, the later ones of the key wait for it.
 	SendAt time.Time
 
-	// TTL makes deliveries expire so long after SendAt, or after Send, if they are not delivered by then; zero: never. An
-	// attempt that is under way at that time may still deliver.
+	// TTL makes deliveries expire so long after SendAt, or after Send if that is later, if they are not delivered by then; zero: never. No
+	// attempt begins after that; one that is under way may still deliver. What nobody may send, as while its endpoint is on
+	// hold, reads as [Expired] about 5 s later at most, where a dispatcher runs on the store.
 	//
 	// Neither SendAt nor TTL is content: sending an ID again with others is a repeat and changes nothing, and neither is stored with
 	// the event. [Delivery] has what came of them.
@@ -109,8 +110,10 @@ type Endpoint struct {
 	Health HealthPolicy // what becomes of it when it fails; zero: the profile's
 	Verify VerifyMode   // what it must answer before its first delivery; "": nothing
 
-	// MaxBacklog bounds how many deliveries may wait for it, counting those under way; zero: any number. It is kept
-	// approximately: by what all processes accept within a second. WhenFull says what happens then.
+	// MaxBacklog bounds how many deliveries may wait for it, counting those under way; zero: any number. WhenFull says what
+	// happens then. One process keeps it exactly, save for open transactions. Several may exceed it: each by what it accepts
+	// between two counts, which is up to an eighth of the bound, or what it accepts in 10 ms or 21 times as long as a count takes. Where the oldest
+	// give way, by what all accept in two seconds.
 	MaxBacklog int
 	WhenFull   FullPolicy
 

@@ -125,3 +125,44 @@ func (be *backend) fillSQL(ctx context.Context, now time.Time, ordered bool) err
 	}
 	return nil
 }
+
+// fillHanging makes n deliveries for one endpoint, the number-th, that are due at once. They share one event.
+func (be *backend) fillHanging(ctx context.Context, endpoint string, number, n int, due time.Time) error {
+	prefix := fmt.Sprintf("h%03d_", number)
+	if be.db == nil {
+		return be.fillHangingMemory(ctx, prefix, endpoint, n, due)
+	}
+	d := dialects[be.dialect]
+	us, event := due.UnixMicro(), "evt_"+prefix
+	statements := []string{
+		fmt.Sprintf("INSERT INTO webhook_event (id, type, tenant, ordering_key, payload, deliveries, created_at) SELECT '%s', 'order_create', '', '', %s, 1, %d FROM %s",
+			event, d.payload, us, fmt.Sprintf(d.series, 1)),
+		fmt.Sprintf("INSERT INTO webhook_queue (id, event_id, endpoint_id, class, due_at, token, seq, order_key, created_at, attempts) SELECT %s, '%s', '%s', 0, %d + n, 0, 0, NULL, %d, 0 FROM %s",
+			fmt.Sprintf(d.padded, "dlv_"+prefix, "n"), event, endpoint, us, us, fmt.Sprintf(d.series, n)),
+	}
+	if d.analyze != "" {
+		statements = append(statements, d.analyze)
+	}
+	for _, s := range statements {
+		if _, err := be.db.ExecContext(ctx, s); err != nil {
+			return fmt.Errorf("%.60s…: %w", s, err)
+		}
+	}
+	return nil
+}
+
+func (be *backend) fillHangingMemory(ctx context.Context, prefix, endpoint string, n int, due time.Time) error {
+	const each = 1_000
+	for i := 0; i < n; i += each {
+		ev := webhook.NewEvent{Event: webhook.Event{ID: fmt.Sprint("evt_", prefix, i), Type: "order_create", Payload: makePayload(0)}}
+		for j := range min(each, n-i) {
+			ev.Deliveries = append(ev.Deliveries, webhook.NewDelivery{
+				ID: fmt.Sprint("dlv_", prefix, i+j), EndpointID: endpoint, DueAt: due.Add(time.Duration(i+j) * time.Microsecond),
+			})
+		}
+		if _, err := be.store.Enqueue(ctx, &webhook.EnqueueRequest{Now: due, Events: []webhook.NewEvent{ev}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -47,7 +47,7 @@ type options struct {
 func run(args []string) error {
 	var o options
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	fs.StringVar(&o.only, "only", "dispatch,claim,noisy,sign", "what to measure, separated by commas")
+	fs.StringVar(&o.only, "only", "dispatch,claim,noisy,sign", "what to measure, separated by commas; million is noisy with 1,000,000 waiting")
 	fs.StringVar(&o.stores, "stores", "memory,sqlite,postgres,mariadb", "on which stores, separated by commas")
 	fs.IntVar(&o.n, "n", 15_000, "dispatch: deliveries a round")
 	fs.IntVar(&o.rounds, "rounds", 3, "dispatch: rounds")
@@ -63,7 +63,7 @@ func run(args []string) error {
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 	measures := map[string]func(*options) ([]*table, error){
-		"dispatch": measureDispatch, "claim": measureClaims, "noisy": measureNoisy, "sign": measureSign,
+		"dispatch": measureDispatch, "claim": measureClaims, "noisy": measureNoisy, "million": measureMillion, "sign": measureSign,
 	}
 	var tables []*table
 	for _, name := range splitNames(o.only) {

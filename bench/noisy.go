@@ -5,82 +5,164 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/signalpost/webhook"
 )
 
 const (
-	hangingEvents = 10_000
-	healthyEvents = 1_000
-	hangTimeout   = 3 * time.Second
+	hangTimeout = 3 * time.Second
+	noisyRounds = 5
+	noisyTime   = 5 * time.Second // of load in a round
+	noisySettle = 2 * time.Second // before it: attempts hang, and are known to
 )
 
-// measureNoisy measures how long healthy deliveries take while many wait for an endpoint that never answers.
-func measureNoisy(o *options) ([]*table, error) {
-	t := newTable(fmt.Sprintf("Noisy neighbour: %d waiting for an endpoint that hangs (limit %v), then %d for a healthy one", hangingEvents, hangTimeout, healthyEvents))
-	backends, stop, err := openBackends(o.stores)
-	if err != nil {
-		return nil, err
-	}
-	defer stop()
+// noisyCase is some endpoints that never answer, among others.
+type noisyCase struct {
+	name      string
+	endpoints int
+	hanging   int // of those
+	waiting   int // deliveries for each of those
+	age       time.Duration
+}
+
+var noisyCases = []noisyCase{
+	{"1 of 10 hangs, 10,000 waiting", 10, 1, 10_000, 0},
+	{"10 of 100 hang, 1,000 waiting for each", 100, 10, 1_000, 0},
+	{"1 of 10 hangs, 10,000 waiting, an hour older", 10, 1, 10_000, time.Hour},
+}
+
+// hugeCases take long to fill: they are measured with -only million.
+var hugeCases = []noisyCase{
+	{"1 of 10 hangs, 1,000,000 waiting, an hour older", 10, 1, 1_000_000, time.Hour},
+}
+
+func measureNoisy(o *options) ([]*table, error) { return measureCases(o, noisyCases) }
+
+func measureMillion(o *options) ([]*table, error) { return measureCases(o, hugeCases) }
+
+// measureCases measures the latency of healthy deliveries beside hanging ones, and without them. The two take turns, each
+// on a store of its own, so that what else the machine does meets both.
+func measureCases(o *options, cases []noisyCase) (tables []*table, err error) {
 	r, err := startReceiver()
 	if err != nil {
 		return nil, err
 	}
 	defer r.stop()
-	for _, be := range backends {
-		if err := measureNoisyOn(be, r, t); err != nil {
-			return []*table{t}, fmt.Errorf("%s: %w", be.name, err)
+	for _, c := range cases {
+		t := newTable(fmt.Sprintf("Noisy neighbour: %s (limit %v); %d a second for the others, %d rounds", c.name, hangTimeout, lightRate, noisyRounds))
+		tables = append(tables, t)
+		for _, name := range splitNames(o.stores) {
+			if err := c.measure(name, r, t); err != nil {
+				return tables, fmt.Errorf("%s: %w", name, err)
+			}
 		}
 	}
-	return []*table{t}, nil
+	return tables, nil
 }
 
-func measureNoisyOn(be *backend, r *receiver, t *table) error {
-	secret, err := webhook.ParseSecret(benchSecret)
+func (c *noisyCase) measure(name string, r *receiver, t *table) error {
+	backends, stop, err := openBackends(name + "," + name)
 	if err != nil {
 		return err
 	}
-	d, err := webhook.NewDispatcher(be.store, &webhook.DispatcherOptions{
-		AllowPrivate: true, Grace: 10 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
-		Endpoints: []webhook.Endpoint{
-			{ID: "hanging", URL: r.url + "/hang", Secrets: []webhook.Secret{secret}, Types: []string{eventType(0)}, Timeout: hangTimeout},
-			{ID: "healthy", URL: r.url + "/healthy", Secrets: []webhook.Secret{secret}, Types: []string{eventType(1)}},
-		},
-	})
+	defer stop()
+	quiet, noisy := backends[0], backends[1]
+	ctx := context.Background()
+	now, err := noisy.store.Now(ctx)
 	if err != nil {
 		return err
 	}
+	for i := range c.hanging {
+		if err := noisy.fillHanging(ctx, noisyEndpoint(i), i, c.waiting, now.Add(-c.age)); err != nil {
+			return err
+		}
+	}
+	runtime.GC()
 	b := &dispatchBench{}
-	send := func(endpoint, n int) error {
-		b.only = endpoint
-		return b.send(d, n, batchSenders)
+	for round := range noisyRounds + 1 {
+		var p99 [2]time.Duration
+		for i, be := range []*backend{quiet, noisy} {
+			f, err := c.round(b, be, r)
+			if err != nil {
+				return err
+			}
+			if p99[i] = f.P99; round == 0 {
+				continue // to warm up
+			}
+			what := []string{"without", "with"}[i]
+			t.add(be.name, "p50 ms "+what, ms(f.P50))
+			t.add(be.name, "p99 ms "+what, ms(f.P99))
+			if i == 1 {
+				t.add(be.name, "hung attempts", float64(f.Hung))
+				t.add(be.name, "p99 with / without", float64(p99[1])/float64(p99[0]))
+			}
+		}
 	}
-	if err := errors.Join(send(0, hangingEvents), send(1, healthyEvents)); err != nil {
-		return err
+	return nil
+}
+
+func noisyEndpoint(i int) string { return fmt.Sprintf("endpoint-%03d", i) }
+
+// round runs a dispatcher for a while, sends to its healthy endpoints at a steady rate, and returns how long that took.
+func (c *noisyCase) round(b *dispatchBench, be *backend, r *receiver) (f figures, err error) {
+	d, err := c.dispatcher(be, r)
+	if err != nil {
+		return f, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	began := time.Now()
 	go func() { ended <- d.Run(ctx) }()
-	err = func() error {
-		f, err := r.await(healthyEvents, phaseLimit)
-		if err != nil {
-			return err
-		}
-		t.add(be.name, "both waiting at the start: last healthy after s", f.Last.Sub(began).Seconds())
-		t.add(be.name, "hung attempts by then", float64(f.Hung))
-		began = time.Now()
-		if err := send(1, healthyEvents); err != nil {
-			return err
-		}
-		if f, err = r.await(healthyEvents, phaseLimit); err != nil {
-			return err
-		}
-		t.add(be.name, "sent while it hangs: last healthy after s", f.Last.Sub(began).Seconds())
-		return nil
-	}()
+	time.Sleep(noisySettle)
+	f, err = c.load(b, d, r)
 	cancel()
-	return errors.Join(err, <-ended)
+	return f, errors.Join(err, <-ended)
+}
+
+func (c *noisyCase) dispatcher(be *backend, r *receiver) (*webhook.Dispatcher, error) {
+	secret, err := webhook.ParseSecret(benchSecret)
+	if err != nil {
+		return nil, err
+	}
+	opts := &webhook.DispatcherOptions{AllowPrivate: true, Grace: 10 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
+	for i := range c.endpoints {
+		ep := webhook.Endpoint{
+			ID: noisyEndpoint(i), URL: fmt.Sprintf("%s/%d", r.url, i), Secrets: []webhook.Secret{secret}, Types: []string{eventType(i)},
+			Health: webhook.NoHealth(), // it would slow them down
+		}
+		if i < c.hanging {
+			ep.URL, ep.Timeout = r.url+"/hang", hangTimeout
+		}
+		opts.Endpoints = append(opts.Endpoints, ep)
+	}
+	return webhook.NewDispatcher(be.store, opts)
+}
+
+// load is lightRate a second. Every other delivery is given an ordering key of its own, so that it goes by way of the store as those
+// of other processes do.
+func (c *noisyCase) load(b *dispatchBench, d *webhook.Dispatcher, r *receiver) (f figures, err error) {
+	n := int(noisyTime.Seconds() * lightRate)
+	tick := time.NewTicker(time.Second / lightRate)
+	defer tick.Stop()
+	errs := make(chan error, n)
+	for range n {
+		<-tick.C
+		b.number++
+		go func(number int) {
+			ev := webhook.Event{Type: eventType(c.hanging + number%(c.endpoints-c.hanging)), Payload: makePayload(number)}
+			if number%2 == 0 {
+				ev.OrderingKey = fmt.Sprint(number)
+			}
+			_, err := d.Send(context.Background(), ev)
+			errs <- err
+		}(b.number)
+	}
+	for range n {
+		err = errors.Join(err, <-errs)
+	}
+	if err != nil {
+		return f, err
+	}
+	return r.await(n, phaseLimit)
 }

@@ -258,27 +258,12 @@ func (s *Store) number(ctx context.Context, q querier, rows []newDelivery) error
 	if err != nil {
 		return err
 	}
-	for part := range slices.Chunk(sorted, maxRows/5) {
-		var args []any
-		for _, k := range part {
-			args = append(args, k.endpointID, k.orderKey)
+	if err := s.readTails(ctx, q, sorted, func(endpointID, orderKey string, tail int64) {
+		if k := keys[name{endpointID, orderKey}]; k != nil {
+			k.tail = tail
 		}
-		found, err := q.QueryContext(ctx, withAny(s.sql.readTail, len(part)), args...)
-		if err != nil {
-			return err
-		}
-		err = eachRow(found, func(rows *sql.Rows) error {
-			var n name
-			var tail int64
-			err := rows.Scan(&n.endpointID, &n.orderKey, &tail)
-			if k := keys[n]; k != nil {
-				k.tail = tail
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
+	}); err != nil {
+		return err
 	}
 	for i := range rows {
 		if k := keys[name{rows[i].endpointID, rows[i].orderKey}]; k != nil {
@@ -288,6 +273,31 @@ func (s *Store) number(ctx context.Context, q querier, rows []newDelivery) error
 				rows[i].class = classParked
 			}
 			k.begun = true
+		}
+	}
+	return nil
+}
+
+// readTails tells the last sequence numbers of keys.
+func (s *Store) readTails(ctx context.Context, q querier, keys []*tailKey, tell func(endpointID, orderKey string, tail int64)) error {
+	for part := range slices.Chunk(keys, maxRows/5) {
+		var args []any
+		for _, k := range part {
+			args = append(args, k.endpointID, k.orderKey)
+		}
+		found, err := q.QueryContext(ctx, withAny(s.sql.readTail, len(part)), args...)
+		if err != nil {
+			return err
+		}
+		err = eachRow(found, func(rows *sql.Rows) error {
+			var endpointID, orderKey string
+			var tail int64
+			err := rows.Scan(&endpointID, &orderKey, &tail)
+			tell(endpointID, orderKey, tail)
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil

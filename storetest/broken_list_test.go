@@ -183,32 +183,3 @@ func brokenStores() []brokenStore {
 		}},
 	}
 }
-
-// brokenStateStores are the broken stores for states, rates that change, attempts that do not count and woken lanes.
-func brokenStateStores() []brokenStore {
-	return []brokenStore{
-		{"statesIgnoreVersion", statesIgnoreVersion, []string{}},
-		{"statesStopAtStale", statesStopAtStale, []string{}},
-		{"statesOneByOne", statesOneByOne, []string{}},
-		{"statesForgetHold", statesForgetHold, []string{}},
-		{"statesEndHolds", statesEndHolds, []string{}},
-		{"statesForgetNotBefore", statesForgetNotBefore, []string{}},
-		{"statesHoldWhenStale", statesHoldWhenStale, []string{}},
-		{"statesTextOnly", statesTextOnly, []string{}},
-		{"stateChangesBackwards", stateChangesBackwards, []string{}},
-		{"stateChangesSkipHeld", stateChangesSkipHeld, []string{}},
-		{"stateChangesRunAhead", stateChangesRunAhead, []string{}},
-		{"stateChangesShare", stateChangesShare, []string{}},
-		{"unholdAlwaysMoves", unholdAlwaysMoves, []string{}},
-		{"claimIgnoresNotBefore", claimIgnoresNotBefore, []string{}},
-		{"claimHidesNotBefore", claimHidesNotBefore, []string{}},
-		{"claimWaitsOutOldRates", claimWaitsOutOldRates, []string{}},
-		{"claimForgetsOldRates", claimForgetsOldRates, []string{}},
-		{"claimRoundsRateDown", claimRoundsRateDown, []string{}},
-		{"completeCountsOurs", completeCountsOurs, []string{}},
-		{"completeForgetsOurs", completeForgetsOurs, []string{}},
-		{"completeWakesNow", completeWakesNow, []string{}},
-		{"completeWakesAll", completeWakesAll, []string{}},
-		{"claimLooksAtFew", claimLooksAtFew, []string{}},
-	}
-}

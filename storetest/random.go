@@ -12,7 +12,7 @@ import (
 
 const (
 	randomSeeds = 8
-	randomOps   = 150
+	randomOps   = 200
 	shrinkRuns  = 80 // how often a failing sequence is tried shorter
 )
 

@@ -333,6 +333,8 @@ func (w *walk) readAttempts(r *mrow) {
 
 // drain ends all holds and delivers everything, so that nothing can be lost unseen.
 func (w *walk) drain() {
+	w.r = rand.New(rand.NewPCG(1, 1))
+	w.opBacklog()
 	for _, ep := range walkEndpoints {
 		if hs, ok := w.h.Store.(webhook.HoldStore); ok {
 			w.ok("Unhold", hs.Unhold(w.ctx, ep))

@@ -37,6 +37,7 @@ var parts = map[string]func() error{
 	"order":   orderPart,
 	"receive": servePart,
 	"health":  healthPart,
+	"life":    lifePart,
 }
 
 // serverPart starts both servers, says where they are, and hangs until it is killed.

@@ -46,6 +46,9 @@ type childConfig struct {
 	After  int    // acknowledged events before Point counts
 	Break  string // a fault of the store, to show that the tests see it
 
+	Bound  int  // of each endpoint's backlog; 0: none
+	Oldest bool // beyond it the oldest give way
+
 	NoWait bool // a receiver that answers 409 at once instead of waiting for a twin
 }
 
@@ -254,9 +257,13 @@ func (cfg *childConfig) options() *webhook.DispatcherOptions {
 		panic(err)
 	}
 	again := webhook.Schedule{Kind: "list", List: []time.Duration{time.Second, time.Second, time.Second, time.Second, time.Second}}
+	full := webhook.RefuseWhenFull
+	if cfg.Oldest {
+		full = webhook.ExpireOldest
+	}
 	add := func(id, tenant string) {
 		o.Endpoints = append(o.Endpoints, webhook.Endpoint{ID: id, URL: cfg.URL + "/" + id, Secrets: []webhook.Secret{secret},
-			Timeout: cfg.Timeout, Schedule: again, Rate: cfg.Rate, Tenant: tenant})
+			Timeout: cfg.Timeout, Schedule: again, Rate: cfg.Rate, Tenant: tenant, MaxBacklog: cfg.Bound, WhenFull: full})
 	}
 	for i := range cfg.Endpoints {
 		add(childEndpoint(i), "")
