@@ -50,7 +50,7 @@ func connectServer(status func(host string) string) func(net.Conn) {
 			return
 		}
 		if line := status(req.URL.Hostname()); line != "" {
-			fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", line)
+			fmt.Fprintf(c, "HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", line)
 		}
 	}
 }

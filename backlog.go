@@ -174,8 +174,7 @@ func wanted(call *sendCall) (room []admission) {
 	return room
 }
 
-// enter takes room, or tells what is full. look: a count would be worth its while; unknown: there has been none of one of them, or
-// only one that is too old to refuse by.
+// enter takes room, or tells what is full. look: a count would be worth its while; unknown: there has been none of one of them.
 func (b *backlogs) enter(room []admission) (full error, look, unknown bool) {
 	now := time.Now()
 	b.mu.Lock()
@@ -196,9 +195,8 @@ func (b *backlogs) enter(room []admission) (full error, look, unknown bool) {
 		if over && full == nil {
 			full = &BacklogError{EndpointID: w.id.endpoint, Tenant: w.id.tenant, Waiting: g.waiting(), New: w.n, Limit: w.bound}
 		}
-		stale := g.stale(now)
-		look = look || stale
-		unknown = unknown || g.at.IsZero() || over && stale
+		look = look || g.stale(now)
+		unknown = unknown || g.at.IsZero()
 	}
 	if full == nil {
 		for i := range room {

@@ -45,7 +45,8 @@ func (d *Dispatcher) DeleteEndpoint(ctx context.Context, id string) error {
 }
 
 // PauseEndpoint puts an endpoint on hold until ResumeEndpoint: events for it are stored and kept, and read as [Held]. Attempts under way
-// go on. It applies at once in this process, and within a second in others. reason is for people.
+// go on. It applies at once in this process, and within DispatcherOptions.Poll in others (a second where the store keeps no states). reason
+// is for people.
 func (d *Dispatcher) PauseEndpoint(ctx context.Context, id, reason string) error {
 	return d.hold(ctx, id, HoldPaused, reason)
 }

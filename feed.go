@@ -14,6 +14,8 @@ const (
 	claimLanes = 128 // lanes named in one claim
 	claimRows  = 512 // deliveries asked for in one claim
 
+	expectFirst = 1 // delivery that an endpoint is likely to have, before anything is known
+
 	claimFailures = 3                     // of single lanes, and no success, tell that the store is away
 	sparsePause   = 10 * time.Millisecond // between claims for tenants that had nothing, while there is no room for others
 	barrenPause   = 10 * time.Millisecond // after a claim that got nothing where the store says that there is more
@@ -56,6 +58,8 @@ type feedEndpoint struct {
 
 	notBefore time.Time // its rate allows nothing earlier
 	limit     Rate      // that rate
+
+	expect int // deliveries that a claim is likely to find, at least 1
 
 	// contended: the last plan found both lanes due. debt: fresh deliveries that were claimed while retries waited, less 7
 	// for each retry claimed; from 7 on retries come first.
@@ -208,7 +212,7 @@ func (f *feed) takeHints() bool {
 func (f *feed) endpoint(id string) *feedEndpoint {
 	e := f.known[id]
 	if e == nil {
-		e = &feedEndpoint{id: id, tenant: f.d.routes.lookup(id).tenant}
+		e = &feedEndpoint{id: id, tenant: f.d.routes.lookup(id).tenant, expect: expectFirst}
 		f.known[id] = e
 	}
 	return e
@@ -376,6 +380,11 @@ func (f *feed) note(asked *LaneClaim, status *LaneStatus, got int, now time.Time
 		w.due = now
 	default:
 		w.due = time.Time{} // unknown until the next walk
+	}
+	if status.More {
+		e.expect = claimRows
+	} else if !e.contended {
+		e.expect = max(got, 1)
 	}
 	if got == 0 && w.isDue(now) { // others have them locked, or the store looked at many that wait for their ordering key
 		w.due = now.Add(barrenPause)

@@ -78,15 +78,18 @@ func (f *feed) plan() (req *ClaimRequest, cut bool) {
 			break
 		}
 		e.queued = false
-		if e.room == 0 { // else it has been picked, and comes again for more
-			if e.route != nil {
-				continue // it has had its room
-			}
-			if lanes += f.pick(e, now, most-req.Limit); e.room == 0 {
-				continue
-			}
+		n := min(part, most-req.Limit)
+		switch {
+		case e.room > 0: // it has been picked, and comes again for more
+		case e.route != nil:
+			continue // it has had its room
+		default:
+			lanes += f.pick(e, now, most-req.Limit)
+			n = min(n, e.expect) // others may have more that is due
 		}
-		n := min(e.room, part, most-req.Limit)
+		if n = min(n, e.room); n == 0 {
+			continue
+		}
 		f.turns.charge(whose, n)
 		e.room -= n
 		e.asked += n

@@ -142,12 +142,11 @@ func (h *health) flush(ctx context.Context) {
 
 // planned is a step that is to be stored.
 type planned struct {
-	st     *endpointStatus
-	rt     *route
-	step   stepping
-	rank   int
-	since  int64 // when it first was to be
-	update NewState
+	st    *endpointStatus
+	rt    *route
+	step  stepping
+	rank  int
+	since int64 // when it first was to be
 }
 
 // look steps all endpoints that anything was seen of, puts at most budget states, the most urgent and then the oldest first, and

@@ -25,10 +25,6 @@ func (o *observed) add(later observed) {
 	o.notBefore = max(o.notBefore, later.notBefore)
 }
 
-func (o *observed) isEmpty() bool {
-	return o.firstFailure == 0 && o.lastSuccess == 0 && o.lastFailure == 0 && o.notBefore == 0
-}
-
 // epoch counts attempts that were begun since the pace was set, or while there is none, within about epochMost.
 type epoch struct {
 	ok, failed int32

@@ -239,25 +239,37 @@ func testCancel(t *testing.T, tc cancelCase) {
 	}
 }
 
-// What is queued behind busy senders is not begun after Cancel.
+// What this process has claimed already, and waits in memory for a sender, is not begun after Cancel.
 func TestCancelOfWhatWaitsInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &running{store: memstore.New(), rc: lasting(500 * time.Millisecond)}
+		store := memstore.New()
+		var claimed atomic.Int64
+		r := &running{store: store, rc: lasting(20 * time.Millisecond), on: &faulty{Store: store,
+			claim: func(ctx context.Context, req *webhook.ClaimRequest) (*webhook.ClaimResult, error) {
+				res, err := store.Claim(ctx, req)
+				if err == nil {
+					claimed.Add(int64(len(res.Deliveries)))
+				}
+				return res, err
+			}}}
 		ep := endpoint(t, "acme")
 		ep.MaxInFlight = 1
 		r.start(t, webhook.DispatcherOptions{}, ep)
-		var ids []string
-		for i := range 4 {
-			ids = append(ids, r.send(t, webhook.Event{Type: "x", Payload: fmt.Append(nil, i)}))
-			time.Sleep(time.Millisecond)
+		ids, err := r.SendBatch(t.Context(), numbered(0, 100, webhook.Event{Type: "x"}))
+		if err != nil {
+			t.Fatal(err)
 		}
-		time.Sleep(time.Second) // one is done and the average known, so that others wait in memory
+		time.Sleep(time.Second)
+		synctest.Wait()
+		before := len(r.rc.requests())
+		if n := int(claimed.Load()) - before; n < 3 {
+			t.Fatalf("%d wait in memory, want some", n)
+		}
 		for _, id := range ids {
 			if _, err := r.Cancel(t.Context(), id, ""); err != nil {
 				t.Error(err)
 			}
 		}
-		before := len(r.rc.requests())
 		time.Sleep(time.Hour)
 		if got := len(r.rc.requests()); got != before {
 			t.Errorf("%d requests began after Cancel", got-before)
@@ -278,13 +290,16 @@ func TestCancelInTheMiddleOfAKey(t *testing.T) {
 					open.Add(-1)
 					return 200, nil, nil
 				}}
-				r.start(t, webhook.DispatcherOptions{}, endpoint(t, "acme"))
+				r.start(t, webhook.DispatcherOptions{Trace: &webhook.Trace{Expired: func(_ context.Context, info webhook.ExpiredInfo) {
+					t.Errorf("told that %s has expired", info.Delivery.ID)
+				}}}, endpoint(t, "acme"))
+				other := sender(t, r.store, endpoint(t, "acme")) // cancels, as another process would
 				var ids []string
 				for i := range 4 {
 					ids = append(ids, r.send(t, webhook.Event{Type: "x", OrderingKey: "k", Payload: fmt.Append(nil, i)}))
 				}
 				time.Sleep(500 * time.Millisecond) // the first is under way
-				if n, err := r.Cancel(t.Context(), ids[victim], ""); n != 1 || err != nil {
+				if n, err := other.Cancel(t.Context(), ids[victim], ""); n != 1 || err != nil {
 					t.Fatalf("Cancel: %d, %v", n, err)
 				}
 				time.Sleep(time.Hour)

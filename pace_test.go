@@ -86,13 +86,21 @@ func (l *throttling) answer(*http.Request, int) (int, http.Header, error) {
 	return 200, nil, nil
 }
 
-func countBetween(list []time.Time, from, to time.Time) (n int) {
-	for _, at := range list {
+// between counts what was accepted and refused.
+func (l *throttling) between(from, to time.Time) (good, bad float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, at := range l.good {
 		if !at.Before(from) && at.Before(to) {
-			n++
+			good++
 		}
 	}
-	return n
+	for _, at := range l.bad {
+		if !at.Before(from) && at.Before(to) {
+			bad++
+		}
+	}
+	return good, bad
 }
 
 // A receiver that takes 20 a second gets about that from two processes together, and soon all when it takes all.
@@ -114,8 +122,8 @@ func TestSlowDownAndRecovery(t *testing.T) {
 			all[i%2].send(t, webhook.Event{Type: "x"})
 			time.Sleep(10 * time.Millisecond)
 		}
-		from, to := began.Add(30*time.Second), began.Add(120*time.Second)
-		good, bad := float64(countBetween(l.good, from, to))/90, float64(countBetween(l.bad, from, to))/90
+		good, bad := l.between(began.Add(30*time.Second), began.Add(120*time.Second))
+		good, bad = good/90, bad/90
 		t.Logf("limit 20/s: %.1f/s accepted, %.1f/s refused", good, bad)
 		if good < 10 || good+bad > 25 {
 			t.Errorf("%.1f/s accepted, %.1f/s refused; want 10 to 25 together", good, bad)
@@ -125,9 +133,9 @@ func TestSlowDownAndRecovery(t *testing.T) {
 		l.mu.Unlock()
 		lifted := time.Now()
 		time.Sleep(30 * time.Second)
-		n := countBetween(l.good, lifted.Add(29*time.Second), lifted.Add(30*time.Second))
+		n, _ := l.between(lifted.Add(29*time.Second), lifted.Add(30*time.Second))
 		if all[0].stage(t, "acme") != webhook.HealthOK {
-			t.Errorf("30 s after the limit was lifted: %s, %d in the last second", all[0].stage(t, "acme"), n)
+			t.Errorf("30 s after the limit was lifted: %s, %.0f in the last second", all[0].stage(t, "acme"), n)
 		}
 	})
 }

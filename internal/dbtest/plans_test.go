@@ -115,6 +115,7 @@ func TestNoBacklogIsRead(t *testing.T) {
 		// Not in a subtest: the first database of its kind is there for the others.
 		b := newBench(t, v, filled)
 		t.Run(v.name+"/questions", b.questions)
+		t.Run(v.name+"/states", b.states)
 		t.Run(v.name+"/claims", b.claims)
 		t.Run(v.name+"/life", b.life)
 	}

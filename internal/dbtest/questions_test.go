@@ -75,7 +75,7 @@ func (b *bench) prune(t *testing.T, want int) {
 	}
 }
 
-// fillSide adds 1,000 endpoints of 100 tenants and 10,000 held keys.
+// fillSide adds 1,000 endpoints of 100 tenants with their states, and 10,000 held keys.
 func (sc scale) fillSide(t *testing.T, v variant, db *sql.DB) {
 	t.Helper()
 	tx, err := db.Begin()
@@ -103,6 +103,9 @@ func (sc scale) fillSide(t *testing.T, v variant, db *sql.DB) {
 	}
 	exec("INSERT INTO webhook_endpoint (id, tenant, version, deleted, url, types, secrets, settings) VALUES " + rows(1000, func(i int) string {
 		return fmt.Sprintf("('ep%05d', 't%d', %d, FALSE, 'http://x', %s)", i, i%100, i+1, empty)
+	}))
+	exec("INSERT INTO webhook_endpoint_state (endpoint_id, version, doc, hold_reason) VALUES " + rows(1000, func(i int) string {
+		return fmt.Sprintf("('ep%05d', %d, '{}', '')", i, i+1)
 	}))
 	exec("UPDATE webhook_endpoint_version SET version = 1000")
 	for part := range 10 {
