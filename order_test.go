@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,10 +228,10 @@ func TestOrderWaitsForRetries(t *testing.T) {
 func TestOrderedEndsWakeExactly(t *testing.T) {
 	for _, tells := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			claims := 0
+			var claims atomic.Int64
 			on := &faulty{Store: memstore.New()}
 			on.claim = func(ctx context.Context, req *webhook.ClaimRequest) (*webhook.ClaimResult, error) {
-				claims++
+				claims.Add(1)
 				return on.Store.Claim(ctx, req)
 			}
 			on.complete = func(ctx context.Context, req *webhook.CompleteRequest) (*webhook.CompleteResult, error) {
@@ -250,15 +251,15 @@ func TestOrderedEndsWakeExactly(t *testing.T) {
 			if got := r.rc.bodies(); len(got) != 3 {
 				t.Fatalf("tells=%t: %q went, want all", tells, got)
 			}
-			claims = 0
+			claims.Store(0)
 			const more = 10
 			for i := range more {
 				r.sendKey(t, string(rune('a'+i))+"-1")
 				time.Sleep(time.Second)
 			}
 			r.stop() // orders the counts before the reads below
-			if most := map[bool]int{true: more, false: 2 * more}[tells]; claims > most || len(r.rc.bodies()) != 3+more {
-				t.Errorf("tells=%t: %d claims for %d single deliveries, want at most %d; %d went", tells, claims, more, most, len(r.rc.bodies()))
+			if most := map[bool]int64{true: more, false: 2 * more}[tells]; claims.Load() > most || len(r.rc.bodies()) != 3+more {
+				t.Errorf("tells=%t: %d claims for %d single deliveries, want at most %d; %d went", tells, claims.Load(), more, most, len(r.rc.bodies()))
 			}
 		})
 	}

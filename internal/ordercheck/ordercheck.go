@@ -1,8 +1,8 @@
 // Package ordercheck judges what a receiver got of ordered deliveries, for tests in which processes that send are killed.
 //
 // Of each key the deliveries must come one at a time and by their numbers, 1, 2, 3, and so on. One that was not answered with success
-// comes again before the next does. One that was may come again only where its sender was killed, which could not record it, and
-// only while it is the last: never after its successor.
+// comes again before the next does. One that was may come again only where its sender was killed, or was slower to record it than its
+// lease, and only while it is the last: never after its successor.
 package ordercheck
 
 import (
@@ -13,8 +13,12 @@ import (
 	"time"
 )
 
-// Log is what senders and receiver have noted. Make it with new. All methods may be called by many goroutines at once.
+// Log is what senders and receiver have noted. The zero Log is empty. All methods may be called by many goroutines at once.
 type Log struct {
+	// Lease is how long a sender has to record an answer. What comes again when half of it is over counts as overdue, and is no
+	// fault: on a busy machine a process may stand still for that long. Zero: always a fault.
+	Lease time.Duration
+
 	mu       sync.Mutex
 	keys     map[string]*key
 	killed   map[string]bool
@@ -22,6 +26,7 @@ type Log struct {
 	requests int
 	repeats  int
 	retries  int
+	overdue  int
 }
 
 // key is an ordering key at one endpoint.
@@ -33,6 +38,7 @@ type key struct {
 	last     int64              // greatest number that came; 0: none
 	answered bool               // with success: the last
 	by       string             // who sent it then
+	at       time.Time          // when
 	open     map[*Visit]bool    // requests under way
 }
 
@@ -52,6 +58,7 @@ type Stats struct {
 	Requests int
 	Retries  int // of what was not answered with success
 	Repeats  int // of what was
+	Overdue  int // of those, the ones whose sender was not killed but slow
 }
 
 func (l *Log) key(name string) *key {
@@ -121,7 +128,11 @@ func (l *Log) place(k *key, v *Visit) {
 		l.retries++
 	case v.number == k.last:
 		l.repeats++
-		if !l.killed[k.by] {
+		switch {
+		case l.killed[k.by]:
+		case l.Lease > 0 && time.Since(k.at) >= l.Lease/2:
+			l.overdue++
+		default:
 			l.fault("repeated: %s: %d came from %s, was answered to %s, and nobody killed that", k.name, v.number, v.by, k.by)
 		}
 	case v.number > k.last+1:
@@ -142,7 +153,7 @@ func (v *Visit) Answered(success bool) {
 	k := v.key
 	delete(k.open, v)
 	if success && v.number == k.last {
-		k.answered, k.by = true, v.by
+		k.answered, k.by, k.at = true, v.by, time.Now()
 	}
 }
 
@@ -170,7 +181,7 @@ func (k *key) missing() (events []string) {
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return Stats{l.requests, l.retries, l.repeats}
+	return Stats{l.requests, l.retries, l.repeats, l.overdue}
 }
 
 // Faults lists what was wrong, when all is over; each begins with what kind it is.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,6 +91,30 @@ func kinds(faults []string) (kinds []string) {
 	}
 	slices.Sort(kinds)
 	return kinds
+}
+
+// TestOverdue: what comes again long after it was answered is taken for a lease that ran out, and nothing else is.
+func TestOverdue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Log{Lease: 6 * time.Second}
+		now := time.Now()
+		l.Sent("k", "a", now, now)
+		l.Sent("k", "b", now, now)
+		l.Arrived("k", "a", 1, "p").Answered(true)
+		time.Sleep(3 * time.Second)
+		l.Arrived("k", "a", 1, "q").Answered(true)
+		if faults := l.Faults(); l.Stats().Overdue != 1 || len(faults) != 1 { // the other event is missing
+			t.Errorf("%+v and faults %q, want one overdue and one stuck", l.Stats(), faults)
+		}
+		time.Sleep(2 * time.Second)
+		l.Arrived("k", "a", 1, "p").Answered(true)
+		l.Arrived("k", "b", 2, "p").Answered(true)
+		time.Sleep(time.Minute)
+		l.Arrived("k", "a", 1, "q").Answered(true)
+		if diff := cmp.Diff([]string{"out of order", "repeated"}, kinds(l.Faults())); diff != "" {
+			t.Errorf("faults (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestMissingAndStats(t *testing.T) {
