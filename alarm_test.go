@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -39,6 +40,13 @@ func (h *heard) of(kind webhook.AlarmKind, id string) (list []webhook.AlarmInfo)
 		}
 	}
 	return list
+}
+
+// all returns all alarms.
+func (h *heard) all() []webhook.AlarmInfo {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.list)
 }
 
 // limited is an endpoint that gets hardly anything.
@@ -113,8 +121,8 @@ func TestAlarmIsSilentWhileHeld(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(14 * time.Minute)
-		if len(h.list) != 0 {
-			t.Errorf("told %+v", h.list)
+		if len(h.all()) != 0 {
+			t.Errorf("told %+v", h.all())
 		}
 		time.Sleep(2 * time.Minute)
 		if got := h.of(webhook.AlarmOldestDue, "acme"); len(got) != 1 {
@@ -135,8 +143,8 @@ func TestAlarmBacklog(t *testing.T) {
 			ids = append(ids, r.send(t, webhook.Event{Type: "x"}))
 		}
 		time.Sleep(time.Minute)
-		if len(h.list) != 0 {
-			t.Errorf("told at the bound: %+v", h.list)
+		if len(h.all()) != 0 {
+			t.Errorf("told at the bound: %+v", h.all())
 		}
 		ids = append(ids, r.send(t, webhook.Event{Type: "x"}))
 		time.Sleep(time.Minute)
@@ -150,13 +158,13 @@ func TestAlarmBacklog(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		cancel(10) // within the bound, but not well below
-		if diff := cmp.Diff([]webhook.AlarmInfo{{Kind: webhook.AlarmBacklog, EndpointID: "acme", Waiting: 101}}, h.list,
+		if diff := cmp.Diff([]webhook.AlarmInfo{{Kind: webhook.AlarmBacklog, EndpointID: "acme", Waiting: 101}}, h.all(),
 			cmpopts.IgnoreFields(webhook.AlarmInfo{}, "Since", "Owner")); diff != "" {
 			t.Error(diff)
 		}
 		cancel(50)
-		if len(h.list) != 2 || !h.list[1].Cleared || h.list[1].Waiting != 41 {
-			t.Errorf("told %+v, want the end", h.list)
+		if len(h.all()) != 2 || !h.all()[1].Cleared || h.all()[1].Waiting != 41 {
+			t.Errorf("told %+v, want the end", h.all())
 		}
 	})
 }
