@@ -122,7 +122,7 @@ func (b *backlogs) admit(ctx context.Context, call *sendCall, inTx bool) error {
 		return errNoLife
 	}
 	for asked := inTx; ; asked = true {
-		full, look, unknown := b.enter(call.room)
+		look, unknown, full := b.enter(call.room)
 		if full == nil && !unknown || asked {
 			if look {
 				b.countSoon()
@@ -175,7 +175,7 @@ func wanted(call *sendCall) (room []admission) {
 }
 
 // enter takes room, or tells what is full. look: a count would be worth its while; unknown: there has been none of one of them.
-func (b *backlogs) enter(room []admission) (full error, look, unknown bool) {
+func (b *backlogs) enter(room []admission) (look, unknown bool, full error) {
 	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -203,7 +203,7 @@ func (b *backlogs) enter(room []admission) (full error, look, unknown bool) {
 			room[i].g.open += room[i].n
 		}
 	}
-	return full, look, unknown
+	return look, unknown, full
 }
 
 // leave gives room back; stored says that what it was taken for waits in the store now, or may.
