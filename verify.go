@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -32,9 +34,10 @@ type verification struct {
 	states StateStore     // nil: none
 	tries  sync.WaitGroup // under way
 
-	mu    sync.Mutex
-	known map[string]*verifyState // of endpoints that are to be verified
-	since int64                   // version up to which known is read
+	mu     sync.Mutex
+	known  map[string]*verifyState // of endpoints that are to be verified
+	since  int64                   // version up to which known is read
+	strays map[string]bool         // endpoints with a hold of verification's, to be looked at should they need none
 }
 
 // verifyState is what is known of an endpoint.
@@ -52,7 +55,7 @@ type verifyDoc struct {
 }
 
 func newVerification(d *Dispatcher) *verification {
-	v := &verification{d: d, known: make(map[string]*verifyState)}
+	v := &verification{d: d, known: make(map[string]*verifyState), strays: make(map[string]bool)}
 	v.states, _ = d.store.(StateStore)
 	return v
 }
@@ -257,7 +260,9 @@ func (v *verification) admit(ctx context.Context, ep *Endpoint) error {
 
 // work asks the endpoints whose time has come. It is called about twice a second and keeps its own pace.
 func (v *verification) work(ctx context.Context) {
-	list := v.d.routes.current.Load().verify
+	table := v.d.routes.current.Load()
+	v.freeStrays(ctx, table)
+	list := table.verify
 	if len(list) == 0 {
 		return
 	}
@@ -272,6 +277,38 @@ func (v *verification) work(ctx context.Context) {
 			v.d.log.Warn("webhook: storing what is to be verified failed; trying again", slog.String("endpoint", rt.endpoint.ID), slog.Any("error", err))
 			return
 		}
+	}
+}
+
+// noteHold is told of each hold of verification's that is read from the store.
+func (v *verification) noteHold(id string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.strays[id] = true
+}
+
+// freeStrays ends holds of verification's on endpoints that need not be verified: a process that did not know of the change yet has put
+// them after the change.
+func (v *verification) freeStrays(ctx context.Context, table *routeTable) {
+	v.mu.Lock()
+	ids := slices.Collect(maps.Keys(v.strays))
+	v.mu.Unlock()
+	for _, id := range ids {
+		rt := table.byID[id]
+		if rt != nil {
+			if h := rt.status.hold.Load(); h != nil && h.Kind == HoldUnverified {
+				if rt.endpoint.Verify != "" {
+					continue // for as long as that holds
+				}
+				_, err := v.change(ctx, &rt.endpoint, func(verifyDoc) *verifyChange { return &verifyChange{unhold: true} })
+				if err != nil {
+					continue
+				}
+			}
+		}
+		v.mu.Lock()
+		delete(v.strays, id)
+		v.mu.Unlock()
 	}
 }
 
