@@ -131,6 +131,7 @@ type orderTest struct {
 	log   *ordercheck.Log
 	recv  *httptest.Server
 	came  atomic.Int64
+	busy  sync.Map // *atomic.Int64 by sender: requests under way
 	procs []*child
 	names [orderProcs]string
 	kills int
@@ -159,6 +160,8 @@ func (o *orderTest) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		number = 0 // which the log calls a fault
 	}
 	visit := o.log.Arrived(key, event, number, r.UserAgent())
+	o.underWay(r.UserAgent()).Add(1)
+	defer o.underWay(r.UserAgent()).Add(-1)
 	time.Sleep(rand.N(20 * time.Millisecond)) // a receiver at work
 	status := http.StatusOK
 	if o.came.Add(1)%29 == 0 {
@@ -192,6 +195,7 @@ func (o *orderTest) run(t *testing.T) {
 		time.Sleep(orderPause)
 		i := o.kills % orderProcs
 		o.procs[i].await("ready", 1, time.Minute) // on a busy machine it takes a while
+		o.awaitBusy(o.names[i])
 		for d := range 2 {
 			o.log.Killed(orderOwner(o.names[i], d))
 		}
@@ -214,6 +218,23 @@ func (o *orderTest) run(t *testing.T) {
 	t.Logf("%s: %d events of %d keys sent within %v of %d kills, all delivered %v later; %d requests, %d retries, %d repeats (%d by slow processes)",
 		o.name, o.load.keys*o.load.events, o.load.keys, took.Round(10*time.Millisecond), o.kills,
 		(time.Since(began) - took).Round(10*time.Millisecond), stats.Requests, stats.Retries, stats.Repeats, stats.Overdue)
+}
+
+func (o *orderTest) underWay(sender string) *atomic.Int64 {
+	n, _ := o.busy.LoadOrStore(sender, new(atomic.Int64))
+	return n.(*atomic.Int64)
+}
+
+// awaitBusy waits until a process has a request under way, so that a kill hits something. It gives up after a while: there may be
+// nothing left for it.
+func (o *orderTest) awaitBusy(name string) {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for d := range 2 {
+			if o.underWay(orderOwner(name, d)).Load() > 0 {
+				return
+			}
+		}
+	}
 }
 
 // start starts the i-th process, under a name of its own.
