@@ -18,10 +18,20 @@ import (
 // states is a store that counts what is asked of its StateStore.
 type states struct {
 	*memstore.Store
-	mu              sync.Mutex
+	mu   sync.Mutex
+	lose bool // answers fail
+	stateCounts
+}
+
+type stateCounts struct {
 	puts, put, read int
 	stale, changes  int
-	lose            bool // answers fail
+}
+
+func (s *states) counts() stateCounts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stateCounts
 }
 
 func (s *states) PutStates(ctx context.Context, req *webhook.PutStatesRequest) (*webhook.PutStatesResult, error) {

@@ -56,15 +56,15 @@ func TestHealthOfManyIsBounded(t *testing.T) {
 		time.Sleep(4 * time.Minute)
 		outage := time.Since(began)
 		report := func(what string) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
+			s := s.counts()
 			t.Logf("%s, %d endpoints, %d dispatchers, %v: %d requests; %d puts of %d states (%.1f an endpoint), %d stale; %d lookups, %d changes read; told %d times",
 				what, endpoints, dispatchers, time.Since(began).Round(time.Second), len(rc.requests()), s.puts, s.put,
 				float64(s.put)/float64(endpoints), s.stale, s.read, s.changes, log.count())
 		}
 		report("outage")
 		polls := int(outage/poll) * dispatchers
-		if s.puts > 4*polls || s.put > 12*endpoints || s.stale > s.put/4 || s.read > polls+s.puts+dispatchers*(2*int(outage/time.Second)+10) {
+		n := s.counts()
+		if n.puts > 4*polls || n.put > 12*endpoints || n.stale > n.put/4 || n.read > polls+n.puts+dispatchers*(2*int(outage/time.Second)+10) {
 			t.Errorf("more than the bound")
 		}
 		if n := log.count(); n != 2*endpoints {
@@ -79,7 +79,7 @@ func TestHealthOfManyIsBounded(t *testing.T) {
 		if err != nil || len(sick) != 0 {
 			t.Errorf("%d are not well, %v", len(sick), err)
 		}
-		if s.put > 25*endpoints || s.stale > s.put/4 {
+		if n := s.counts(); n.put > 25*endpoints || n.stale > n.put/4 {
 			t.Errorf("more than the bound")
 		}
 	})

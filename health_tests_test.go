@@ -24,8 +24,8 @@ func TestTestsDoNotCount(t *testing.T) {
 			}
 			time.Sleep(5 * time.Second)
 		}
-		if s.puts != 0 || log.count() != 0 {
-			t.Errorf("%d puts, told of %v after failed tests", s.puts, log.told)
+		if n := s.counts().puts; n != 0 || log.count() != 0 {
+			t.Errorf("%d puts, told of %d things after failed tests", n, log.count())
 		}
 		for range 5 {
 			r.send(t, webhook.Event{Type: "x"})

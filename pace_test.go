@@ -196,8 +196,8 @@ func TestNoHealth(t *testing.T) {
 			r.send(t, webhook.Event{Type: "x"})
 			time.Sleep(10 * time.Millisecond)
 		}
-		if n := len(rc.requests()); n != 100 || s.puts != 0 || log.count() != 0 {
-			t.Errorf("%d requests, %d puts, told of %+v; want 100, 0 and nothing", n, s.puts, log.told)
+		if n, puts := len(rc.requests()), s.counts().puts; n != 100 || puts != 0 || log.count() != 0 {
+			t.Errorf("%d requests, %d puts, told of %d; want 100, 0 and nothing", n, puts, log.count())
 		}
 	})
 }
