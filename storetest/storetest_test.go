@@ -48,6 +48,9 @@ func TestBroken(t *testing.T) {
 			got := red(t, unshrunk(), func() Harness {
 				return Harness{Store: tt.breaks(memstore.New()), Without: []string{"Tx", "OpenTx"}}
 			})
+			if tt.name == "claimIgnoresLeases" { // whether what it does twice meets an early end is a matter of timing
+				got = slices.DeleteFunc(got, func(name string) bool { return name == "Concurrent/End" })
+			}
 			wantRed(t, got, tt.red)
 		})
 	}
