@@ -13,10 +13,20 @@ import (
 // TestConformance runs the whole suite on every database, through every driver and each way in which it sends statements;
 // with -short, each database once. On servers the stores of all cases share a database, each with tables of its own.
 func TestConformance(t *testing.T) {
-	variants := allVariants
-	if testing.Short() {
-		variants = mainVariants
+	conform(t, mainVariants)
+}
+
+// TestConformanceOfDrivers does so for all other ways of talking to the databases. It takes minutes under the race detector, which has
+// nothing to find in them that it does not find in the main ones: `make test` runs it without.
+func TestConformanceOfDrivers(t *testing.T) {
+	if raceDetector || testing.Short() {
+		return
 	}
+	conform(t, allVariants[len(mainVariants):])
+}
+
+func conform(t *testing.T, variants []variant) {
+	t.Helper()
 	each(t, variants, func(t *testing.T, v variant) {
 		if v.dialect == sqlstore.SQLite {
 			storetest.Run(t, func(t *testing.T) storetest.Harness {
