@@ -39,7 +39,7 @@ SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT $3::int`,
 	// The switch lasts until the transaction ends.
 	holds: `
 SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint, s.endpoint_id, s.held, s.hold_until, s.not_before
-FROM (SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)) switches
+FROM (SELECT set_config('enable_seqscan', 'off', true), set_config('enable_nestloop', 'off', true), set_config('jit', 'off', true)) switches
 LEFT JOIN LATERAL (
 	SELECT s.* FROM unnest($1::text[]) a(id)
 	CROSS JOIN LATERAL (SELECT * FROM {prefix}endpoint_state s WHERE s.endpoint_id = a.id OFFSET 0) s -- a probe each

@@ -215,7 +215,7 @@ func (k *key) judge() (faults []string) {
 		}
 		came = append(came, numbered{s, e, n})
 	}
-	slices.SortFunc(came, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
+	slices.SortFunc(came, func(a, b numbered) int { return cmp.Or(cmp.Compare(a.number, b.number), a.from.Compare(b.from)) })
 	var latest numbered // of those before, the one whose sending began last
 	for _, c := range came {
 		if c.to.Before(latest.from) {
