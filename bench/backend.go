@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	_ "github.com/go-sql-driver/mysql" // driver "mysql"
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
@@ -26,14 +25,12 @@ type backend struct {
 	db      *sql.DB // nil: no database
 	dialect sqlstore.Dialect
 	stop    func() error
-
-	cpu func() time.Duration  // of the database's processes; nil: it is in ours
-	wal func() (int64, error) // bytes of log written so far; nil: not known
-	txs func() (int64, error) // transactions committed so far, by the database's own count; nil: not known
+	server  *pgServer // nil: none of ours, or no PostgreSQL
+	gauges
 }
 
-// openBackends opens the stores named.
-func openBackends(names string) (backends []*backend, stop func(), err error) {
+// openBackends opens the stores named. settings are PostgreSQL's, as "name=value".
+func openBackends(names string, settings ...string) (backends []*backend, stop func(), err error) {
 	stop = func() {
 		for _, be := range backends {
 			if err := be.stop(); err != nil {
@@ -42,7 +39,9 @@ func openBackends(names string) (backends []*backend, stop func(), err error) {
 		}
 	}
 	open := map[string]func() (*backend, error){
-		"memory": openMemory, "sqlite": openSQLite, "postgres": openPostgres, "mariadb": openMariaDB,
+		"memory": openMemory, "sqlite": openSQLite,
+		"postgres": func() (*backend, error) { return openPostgres(settings...) },
+		"mariadb":  openMariaDB,
 	}
 	for _, name := range splitNames(names) {
 		if open[name] == nil {
@@ -97,26 +96,19 @@ func openSQLite() (*backend, error) {
 	return be.prepare("SELECT sqlite_version()")
 }
 
-func openPostgres() (*backend, error) {
-	server, db, err := startPostgres()
+// openPostgres has a server for itself.
+func openPostgres(settings ...string) (*backend, error) {
+	server, err := startPostgres(settings...)
 	if err != nil {
 		return nil, err
 	}
-	be := &backend{name: "PostgreSQL", db: db, dialect: sqlstore.PostgreSQL, cpu: server.cpu}
-	be.stop = func() error { return errors.Join(db.Close(), server.stop()) }
-	be.wal = func() (n int64, err error) {
-		err = db.QueryRow("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint").Scan(&n)
-		return n, err
+	be, err := server.backend("webhook")
+	if err != nil {
+		return nil, errors.Join(err, server.stop())
 	}
-	be.txs = func() (n int64, err error) {
-		// A connection tells its count when it has been idle for a while, or ends.
-		db.SetMaxIdleConns(-1)
-		time.Sleep(200 * time.Millisecond)
-		db.SetMaxIdleConns(idleConns)
-		err = db.QueryRow("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()").Scan(&n)
-		return n, err
-	}
-	return be.prepare("SHOW server_version")
+	closeDB := be.stop
+	be.server, be.stop = server, func() error { return errors.Join(closeDB(), server.stop()) }
+	return be, nil
 }
 
 func openMariaDB() (*backend, error) {
@@ -124,7 +116,7 @@ func openMariaDB() (*backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	be := &backend{name: "MariaDB", db: db, dialect: sqlstore.MySQL, cpu: server.cpu}
+	be := &backend{name: "MariaDB", db: db, dialect: sqlstore.MySQL, gauges: gauges{cpu: server.cpu}}
 	be.stop = func() error { return errors.Join(db.Close(), server.stop()) }
 	be.wal = func() (n int64, err error) {
 		var name string

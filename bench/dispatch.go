@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/signalpost/webhook"
@@ -20,6 +18,17 @@ const (
 	lightRate     = 200 // events a second, to see the latency
 	lightTime     = 3 * time.Second
 	phaseLimit    = 2 * time.Minute
+)
+
+// Columns that several tables have.
+const (
+	drainColumn    = "drain/s"
+	drainRawColumn = "drain / net/http"
+	singleColumn   = "single enqueue/s"
+	bothColumn     = "enqueue+deliver/s"
+	p50Column      = "p50 ms at 200/s"
+	p99Column      = "p99 ms at 200/s"
+	dupColumn      = "duplicates"
 )
 
 // dispatchBench measures sending end to end on each backend, beside net/http without a store.
@@ -42,8 +51,7 @@ func (b *dispatchBench) run(backends []*backend) error {
 	if _, err := b.raw(); err != nil { // warm up
 		return err
 	}
-	delete(b.table.Cells, rawRow)
-	b.table.Rows = nil
+	b.table.forget()
 	for round := range b.rounds {
 		before, err := b.raw()
 		if err != nil {
@@ -58,34 +66,17 @@ func (b *dispatchBench) run(backends []*backend) error {
 			if err != nil {
 				return err
 			}
-			b.table.add(be.name, "drain / net/http", drain/((before+after)/2))
+			b.table.add(be.name, drainRawColumn, drain/((before+after)/2))
 			before = after
 		}
 	}
 	return nil
 }
 
-const rawRow = "net/http, no store"
-
 // raw measures net/http without a store: requests a second.
 func (b *dispatchBench) raw() (float64, error) {
-	bodies := make([][]byte, b.n)
-	for i := range bodies {
-		bodies[i] = makePayload(i)
-	}
 	runtime.GC()
-	used, began := cpu(), time.Now()
-	if err := postRaw(b.receiver.url+"/raw", bodies, b.rawSenders); err != nil {
-		return 0, err
-	}
-	took, used := time.Since(began), cpu()-used
-	if _, err := b.receiver.await(b.n, phaseLimit); err != nil {
-		return 0, err
-	}
-	rate := float64(b.n) / took.Seconds()
-	b.table.add(rawRow, "drain/s", rate)
-	b.table.add(rawRow, "CPU s/1000", used.Seconds()/float64(b.n)*1000)
-	return rate, nil
+	return rawLimit(b.receiver, b.table, rawRow, b.receiver.url+"/0", b.n, b.rawSenders, postRaw)
 }
 
 // round measures all of one backend and returns its drain rate.
@@ -99,7 +90,7 @@ func (b *dispatchBench) round(be *backend) (float64, error) {
 	if err := b.send(d, single, singleSenders); err != nil {
 		return 0, err
 	}
-	b.table.add(be.name, "single enqueue/s", float64(single)/time.Since(began).Seconds())
+	b.table.add(be.name, singleColumn, float64(single)/time.Since(began).Seconds())
 	began = time.Now()
 	if err := b.send(d, b.n-single, batchSenders); err != nil {
 		return 0, err
@@ -121,42 +112,20 @@ func (b *dispatchBench) round(be *backend) (float64, error) {
 }
 
 func (b *dispatchBench) dispatcher(be *backend) (*webhook.Dispatcher, error) {
-	secret, err := webhook.ParseSecret(benchSecret)
+	endpoints, err := benchEndpoints(b.receiver.url, b.endpoints)
 	if err != nil {
 		return nil, err
 	}
-	opts := &webhook.DispatcherOptions{AllowPrivate: true, MaxInFlight: b.inFlight, Senders: b.senders, Logger: slog.Default()}
-	for i := range b.endpoints {
-		opts.Endpoints = append(opts.Endpoints, webhook.Endpoint{
-			ID: fmt.Sprintf("endpoint-%03d", i), URL: fmt.Sprintf("%s/%d", b.receiver.url, i),
-			Secrets: []webhook.Secret{secret}, Types: []string{eventType(i)},
-		})
-	}
-	return webhook.NewDispatcher(be.store, opts)
+	return webhook.NewDispatcher(be.store, &webhook.DispatcherOptions{
+		Endpoints: endpoints, AllowPrivate: true, MaxInFlight: b.inFlight, Senders: b.senders, Logger: slog.Default(),
+	})
 }
-
-func eventType(endpoint int) string { return fmt.Sprintf("order_%03d", endpoint) }
 
 // send sends n events from several goroutines, each one at a time, spread over the endpoints.
 func (b *dispatchBench) send(d *webhook.Dispatcher, n, senders int) error {
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	errs := make(chan error, senders)
-	base := b.number
+	first := b.number
 	b.number += n
-	for range senders {
-		wg.Go(func() {
-			for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
-				if err := b.sendOne(d, base+i); err != nil {
-					errs <- err
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	close(errs)
-	return <-errs
+	return sendMany(first, n, senders, func(number int) error { return b.sendOne(d, number) })
 }
 
 func (b *dispatchBench) sendOne(d *webhook.Dispatcher, number int) error {
@@ -187,8 +156,8 @@ func (b *dispatchBench) drain(be *backend, start func()) (float64, error) {
 		return 0, err
 	}
 	rate := float64(b.n) / took.Seconds()
-	b.table.add(be.name, "drain/s", rate)
-	if err := m.read(b.table, b.n); err != nil {
+	b.table.add(be.name, drainColumn, rate)
+	if err := m.read(b.table, be.name, b.n); err != nil {
 		return 0, err
 	}
 	return rate, b.received(be, b.n)
@@ -203,7 +172,7 @@ func (b *dispatchBench) received(be *backend, n int) error {
 	if f.Distinct != n {
 		return fmt.Errorf("%d of %d events were received", f.Distinct, n)
 	}
-	b.table.add(be.name, "duplicates", float64(f.Requests-n))
+	b.table.add(be.name, dupColumn, float64(f.Requests-n))
 	return nil
 }
 
@@ -228,7 +197,7 @@ func (b *dispatchBench) both(be *backend, d *webhook.Dispatcher) error {
 	if err := awaitRecorded(be, done); err != nil {
 		return err
 	}
-	b.table.add(be.name, "enqueue+deliver/s", float64(n)/time.Since(began).Seconds())
+	b.table.add(be.name, bothColumn, float64(n)/time.Since(began).Seconds())
 	b.table.add(be.name, "transactions a delivery, enqueue+deliver", float64(be.store.calls.Load()-calls)/float64(n))
 	return b.received(be, n)
 }
@@ -236,30 +205,16 @@ func (b *dispatchBench) both(be *backend, d *webhook.Dispatcher) error {
 // light measures the latency from before Send to receipt, at a rate that leaves the machine idle.
 func (b *dispatchBench) light(be *backend, d *webhook.Dispatcher) error {
 	n := int(lightTime.Seconds() * lightRate)
-	tick := time.NewTicker(time.Second / lightRate)
-	defer tick.Stop()
-	var wg sync.WaitGroup
-	errs := make(chan error, n)
-	for range n {
-		<-tick.C
-		b.number++
-		number := b.number
-		wg.Go(func() {
-			if err := b.sendOne(d, number); err != nil {
-				errs <- err
-			}
-		})
-	}
-	wg.Wait()
-	close(errs)
-	if err := <-errs; err != nil {
+	first := b.number
+	b.number += n
+	if err := sendSteadily(first, n, func(number int) error { return b.sendOne(d, number) }); err != nil {
 		return err
 	}
 	f, err := b.receiver.await(n, phaseLimit)
 	if err != nil {
 		return err
 	}
-	b.table.add(be.name, "p50 ms at 200/s", ms(f.P50))
-	b.table.add(be.name, "p99 ms at 200/s", ms(f.P99))
+	b.table.add(be.name, p50Column, ms(f.P50))
+	b.table.add(be.name, p99Column, ms(f.P99))
 	return nil
 }

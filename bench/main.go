@@ -6,12 +6,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -36,58 +38,111 @@ type options struct {
 	n          int
 	rounds     int
 	endpoints  int
+	many       int
+	backlog    int
 	inFlight   int
 	senders    int
 	rawSenders int
 	ordered    bool
+	statements bool
 	json       string
+	svg        string
 	profile    string
+	limit      time.Duration
+}
+
+// part is something to be measured.
+type part struct {
+	name    string
+	measure func(*options) ([]*table, error)
+}
+
+// parts in the order in which they are measured. million is not in the default: it takes half an hour.
+var parts = []part{
+	{"dispatch", measureDispatch},
+	{"peers", measurePeers},
+	{"slow", measureSlow},
+	{"limits", measureLimits},
+	{"noisy", measureNoisy},
+	{"claim", measureClaims},
+	{"sign", measureSign},
+	{"million", measureMillion},
+}
+
+// allParts are the names of all but million.
+func allParts() string {
+	var names []string
+	for _, p := range parts {
+		if p.name != "million" {
+			names = append(names, p.name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+func parseOptions(args []string) (*options, error) {
+	o := new(options)
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.StringVar(&o.only, "only", allParts(), "what to measure, separated by commas; million is noisy with 1,000,000 waiting")
+	fs.StringVar(&o.stores, "stores", "memory,sqlite,postgres,mariadb", "on which stores, separated by commas, where a part has several")
+	fs.IntVar(&o.n, "n", 15_000, "deliveries a round")
+	fs.IntVar(&o.rounds, "rounds", 3, "rounds")
+	fs.IntVar(&o.endpoints, "endpoints", 16, "endpoints, all at one receiver")
+	fs.IntVar(&o.many, "many", 10_000, "endpoints: how many the most are; inflight: endpoints, and attempts under way")
+	fs.IntVar(&o.backlog, "backlog", 1_000_000, "backlog: rows that wait, against a hundredth of them")
+	fs.IntVar(&o.inFlight, "inflight", 0, "attempts under way at once to one endpoint; 0: the library's default")
+	fs.IntVar(&o.senders, "senders", 0, "attempts under way at once in all; 0: the library's default")
+	fs.IntVar(&o.rawSenders, "raw-senders", 64, "goroutines of net/http without a store")
+	fs.BoolVar(&o.ordered, "ordered", false, "claim: give every delivery an ordering key of its own")
+	fs.BoolVar(&o.statements, "statements", false, "dispatch: what each statement of the drain cost on PostgreSQL, by pg_stat_statements; this slows it down")
+	fs.StringVar(&o.json, "json", "", "write all figures to this file")
+	fs.StringVar(&o.svg, "svg", "", "write pictures of drains and latencies to this folder")
+	fs.StringVar(&o.profile, "profile", "", "dispatch: write profiles of the drains to this folder")
+	fs.DurationVar(&o.limit, "limit", 2*time.Hour, "give up after this long")
+	return o, fs.Parse(args)
 }
 
 func run(args []string) error {
-	var o options
-	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	fs.StringVar(&o.only, "only", "dispatch,claim,noisy,sign", "what to measure, separated by commas; million is noisy with 1,000,000 waiting")
-	fs.StringVar(&o.stores, "stores", "memory,sqlite,postgres,mariadb", "on which stores, separated by commas")
-	fs.IntVar(&o.n, "n", 15_000, "dispatch: deliveries a round")
-	fs.IntVar(&o.rounds, "rounds", 3, "dispatch: rounds")
-	fs.IntVar(&o.endpoints, "endpoints", 16, "dispatch: endpoints, all at one receiver")
-	fs.IntVar(&o.inFlight, "inflight", 0, "dispatch: attempts under way at once to one endpoint; 0: the library's default")
-	fs.IntVar(&o.senders, "senders", 0, "dispatch: attempts under way at once in all; 0: the library's default")
-	fs.IntVar(&o.rawSenders, "raw-senders", 64, "dispatch: goroutines of net/http without a store")
-	fs.BoolVar(&o.ordered, "ordered", false, "claim: give every delivery an ordering key of its own")
-	fs.StringVar(&o.json, "json", "", "write all figures to this file")
-	fs.StringVar(&o.profile, "profile", "", "dispatch: write profiles of the drains to this folder")
-	if err := fs.Parse(args); err != nil {
+	o, err := parseOptions(args)
+	if err != nil {
 		return err
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
-	measures := map[string]func(*options) ([]*table, error){
-		"dispatch": measureDispatch, "claim": measureClaims, "noisy": measureNoisy, "million": measureMillion, "sign": measureSign,
-	}
-	var tables []*table
-	for _, name := range splitNames(o.only) {
-		measure := measures[name]
-		if measure == nil {
+	// What this process started ends with it.
+	time.AfterFunc(o.limit, func() { exitOn(fmt.Errorf("not done within %v", o.limit)) })
+	names := splitNames(o.only)
+	for _, name := range names {
+		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
 			return fmt.Errorf("-only %s: unknown", name)
 		}
-		got, err := measure(&o)
+	}
+	var tables []*table
+	var failed error
+	for _, p := range parts {
+		if !slices.Contains(names, p.name) {
+			continue
+		}
+		got, err := p.measure(o)
 		for _, t := range got {
 			t.print(os.Stdout)
 		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
 		tables = append(tables, got...)
+		if err != nil { // the others are measured all the same
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", p.name, err))
+		}
 	}
-	if o.json == "" {
+	return errors.Join(failed, writeTables(o.json, tables), drawTables(o.svg, tables))
+}
+
+func writeTables(file string, tables []*table) error {
+	if file == "" {
 		return nil
 	}
 	text, err := json.MarshalIndent(tables, "", "\t")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(o.json, append(text, '\n'), 0o644)
+	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
 func measureDispatch(o *options) ([]*table, error) {

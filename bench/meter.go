@@ -8,57 +8,80 @@ import (
 	"time"
 )
 
+// gauges are what a database can tell about itself. A nil one is not known.
+type gauges struct {
+	cpu func() time.Duration  // of the database's processes; nil: it is in ours
+	wal func() (int64, error) // bytes of log written so far
+	txs func() (int64, error) // transactions committed so far, by the database's own count
+}
+
 // meter takes the differences that a phase makes.
 type meter struct {
-	be        *backend
-	calls     int64
+	g         gauges
+	calls     func() int64 // of a store that are a transaction each; nil: not counted
+	before    int64
 	cpu       time.Duration
 	serverCPU time.Duration
 	wal, txs  int64
 }
 
-func (be *backend) meter() (*meter, error) {
-	m := &meter{be: be}
+func (be *backend) meter() (*meter, error) { return startMeter(be.gauges, be.store.calls.Load) }
+
+func startMeter(g gauges, calls func() int64) (*meter, error) {
+	m := &meter{g: g, calls: calls}
 	var err error
-	if be.cpu != nil {
-		m.serverCPU = be.cpu()
-	}
-	if be.wal != nil {
-		if m.wal, err = be.wal(); err != nil {
+	if g.wal != nil {
+		if m.wal, err = g.wal(); err != nil {
 			return nil, err
 		}
 	}
-	if be.txs != nil {
-		if m.txs, err = be.txs(); err != nil {
+	if g.txs != nil {
+		if m.txs, err = g.txs(); err != nil {
 			return nil, err
 		}
 	}
-	m.calls, m.cpu = be.store.calls.Load(), cpu()
+	if g.cpu != nil {
+		m.serverCPU = g.cpu()
+	}
+	if calls != nil {
+		m.before = calls()
+	}
+	m.cpu = cpu()
 	return m, nil
 }
 
+// The columns of a meter.
+const (
+	cpuColumn   = "CPU s/1000"
+	dbCPUColumn = "database CPU s/1000"
+	callsColumn = "transactions a delivery"
+	txsColumn   = "by the database's count"
+	walColumn   = "log bytes a delivery"
+)
+
 // read adds what n deliveries took since.
-func (m *meter) read(t *table, n int) error {
+func (m *meter) read(t *table, row string, n int) error {
 	each := float64(n)
-	used, calls := cpu()-m.cpu, m.be.store.calls.Load()-m.calls
-	t.add(m.be.name, "CPU s/1000", used.Seconds()/each*1000)
-	if m.be.cpu != nil {
-		t.add(m.be.name, "database CPU s/1000", (m.be.cpu()-m.serverCPU).Seconds()/each*1000)
+	t.add(row, cpuColumn, (cpu()-m.cpu).Seconds()/each*1000)
+	if m.g.cpu != nil {
+		t.add(row, dbCPUColumn, (m.g.cpu()-m.serverCPU).Seconds()/each*1000)
 	}
-	t.add(m.be.name, "transactions a delivery", float64(calls)/each)
-	if m.be.txs != nil {
-		txs, err := m.be.txs()
+	if m.calls != nil {
+		t.add(row, callsColumn, float64(m.calls()-m.before)/each)
+	}
+	if m.g.txs != nil {
+		txs, err := m.g.txs()
 		if err != nil {
 			return err
 		}
-		t.add(m.be.name, "by the database's count", float64(txs-m.txs)/each)
+		t.add(row, txsColumn, float64(txs-m.txs)/each)
 	}
-	if m.be.wal != nil {
-		wal, err := m.be.wal()
+	if m.g.wal != nil {
+		wal, err := m.g.wal()
 		if err != nil {
 			return err
 		}
-		t.add(m.be.name, "log bytes a delivery", float64(wal-m.wal)/each)
+		t.add(row, walColumn, float64(wal-m.wal)/each)
 	}
 	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,39 +18,33 @@ const (
 	benchSecret = "3f5a9c1e7b2d4860a1c3e5f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b"
 )
 
-// postRaw posts signed requests with net/http from several goroutines: the same bytes and headers that the library sends, and no store.
-func postRaw(url string, bodies [][]byte, senders int) error {
-	tr := &http.Transport{MaxIdleConns: senders, MaxIdleConnsPerHost: senders, DisableCompression: true}
-	defer tr.CloseIdleConnections()
-	client := &http.Client{Transport: tr, Timeout: 30 * time.Second}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	errs := make(chan error, senders)
-	for range senders {
-		wg.Go(func() {
-			mac := hmac.New(sha256.New, []byte(benchSecret))
-			for i := next.Add(1); i <= int64(len(bodies)); i = next.Add(1) {
-				if err := postOne(client, mac, url, bodies[i-1]); err != nil {
-					errs <- err
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	select {
-	case err := <-errs:
-		return err
-	default:
-		return nil
+// poster posts signed requests with net/http: the same bytes and headers that the library sends. It is what a service would
+// write for itself, and what every peer posts with.
+type poster struct {
+	client *http.Client
+	macs   sync.Pool
+}
+
+// newPoster is one that keeps so many connections.
+func newPoster(connections int) *poster {
+	return &poster{
+		client: &http.Client{
+			Transport: &http.Transport{MaxIdleConns: connections, MaxIdleConnsPerHost: connections, DisableCompression: true},
+			Timeout:   30 * time.Second,
+		},
+		macs: sync.Pool{New: func() any { return hmac.New(sha256.New, []byte(benchSecret)) }},
 	}
 }
 
-func postOne(client *http.Client, mac hash.Hash, url string, body []byte) error {
+func (p *poster) close() { p.client.CloseIdleConnections() }
+
+// request is a signed one.
+func (p *poster) request(url string, body []byte) (*http.Request, error) {
 	req, err := http.NewRequest("POST", url, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return nil, err
 	}
+	mac := p.macs.Get().(hash.Hash)
 	mac.Reset()
 	mac.Write(body)
 	req.Header.Set("Content-Type", "application/json")
@@ -59,7 +52,16 @@ func postOne(client *http.Client, mac hash.Hash, url string, body []byte) error 
 	req.Header.Set("Signature", hex.EncodeToString(mac.Sum(nil)))
 	req.Header.Set("Timestamp", strconv.FormatInt(time.Now().Unix(), 10))
 	req.Header.Set("API-Version", "2026-01-30")
-	res, err := client.Do(req)
+	p.macs.Put(mac)
+	return req, nil
+}
+
+func (p *poster) post(url string, body []byte) error {
+	req, err := p.request(url, body)
+	if err != nil {
+		return err
+	}
+	res, err := p.client.Do(req)
 	if err != nil {
 		return err
 	}
@@ -71,4 +73,34 @@ func postOne(client *http.Client, mac hash.Hash, url string, body []byte) error 
 		return fmt.Errorf("receiver answered %s", res.Status)
 	}
 	return nil
+}
+
+// postRaw posts bodies from several goroutines, without any store.
+func postRaw(url string, bodies [][]byte, senders int) error {
+	p := newPoster(senders)
+	defer p.close()
+	return sendMany(0, len(bodies), senders, func(i int) error { return p.post(url, bodies[i]) })
+}
+
+// rawRow is the row of net/http in every table that has it.
+const rawRow = "net/http, no store"
+
+// rawLimit measures how fast bodies are posted: requests a second, and our processor time.
+func rawLimit(r *receiver, t *table, row, url string, n, senders int, post func(url string, bodies [][]byte, senders int) error) (float64, error) {
+	bodies := make([][]byte, n)
+	for i := range bodies {
+		bodies[i] = makePayload(i)
+	}
+	used, began := cpu(), time.Now()
+	if err := post(url, bodies, senders); err != nil {
+		return 0, err
+	}
+	took, used := time.Since(began), cpu()-used
+	if _, err := r.await(n, phaseLimit); err != nil {
+		return 0, err
+	}
+	rate := float64(n) / took.Seconds()
+	t.add(row, drainColumn, rate)
+	t.add(row, cpuColumn, used.Seconds()/float64(n)*1000)
+	return rate, nil
 }

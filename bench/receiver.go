@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -27,6 +28,7 @@ type command struct {
 	Wait    int           // answer when so many requests have come, …
 	Timeout time.Duration // … or after this long
 	Reset   bool          // forget everything after answering
+	Half    int           // from now on: tell how requests are spread over endpoints when so many have come
 }
 
 // figures are the receiver's answer.
@@ -37,6 +39,13 @@ type figures struct {
 	Last     time.Time     // when the last one was received
 	P50      time.Duration // from the time in the body to its receipt
 	P99      time.Duration
+	Spread   *spread // of the first Half requests, when they were asked for and have come
+}
+
+// spread is how requests were shared among the endpoints that got any.
+type spread struct {
+	Endpoints   int
+	Least, Most int
 }
 
 // receiver is the parent's end.
@@ -98,6 +107,12 @@ func (r *receiver) await(n int, limit time.Duration) (figures, error) {
 	return f, err
 }
 
+// watch makes the receiver tell the spread of its next n requests.
+func (r *receiver) watch(n int) error {
+	_, err := r.ask(command{Reset: true, Half: n})
+	return err
+}
+
 // stop closes the receiver's standard input, which ends it.
 func (r *receiver) stop() error {
 	r.in.Close()
@@ -112,6 +127,9 @@ type server struct {
 	last     time.Time
 	seen     map[int64]struct{}
 	latency  []time.Duration
+	half     int         // when to tell shares, in requests; 0: never
+	shares   map[int]int // requests by endpoint
+	spread   *spread
 }
 
 // serveReceiver runs the receiver until its standard input ends.
@@ -121,7 +139,7 @@ func serveReceiver() error {
 		return err
 	}
 	fmt.Println(l.Addr())
-	s := &server{seen: make(map[int64]struct{})}
+	s := &server{seen: make(map[int64]struct{}), shares: make(map[int]int)}
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -152,7 +170,7 @@ func (s *server) answer(c command) figures {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := figures{Requests: int(s.requests.Load()), Distinct: len(s.seen), Hung: int(s.hung.Load()), Last: s.last}
+	f := figures{Requests: int(s.requests.Load()), Distinct: len(s.seen), Hung: int(s.hung.Load()), Last: s.last, Spread: s.spread}
 	if n := len(s.latency); n > 0 {
 		slices.Sort(s.latency)
 		f.P50, f.P99 = s.latency[n/2], s.latency[n*99/100]
@@ -162,17 +180,44 @@ func (s *server) answer(c command) figures {
 		s.hung.Store(0)
 		clear(s.seen)
 		s.latency = s.latency[:0]
+		clear(s.shares)
+		s.spread, s.half = nil, c.Half
 	}
 	return f
 }
 
 var (
-	okAnswer      = []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-	lengthHeader  = []byte("content-length:")
-	hangingPrefix = []byte("POST /hang")
+	okAnswer     = []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	lengthHeader = []byte("content-length:")
+	hangPath     = []byte("/hang")
+	waitPath     = []byte("/wait/")
 )
 
-// serve answers the requests of a connection until it ends. The path /hang gets no answer.
+// target is what a request's path asks for: /hang no answer, /wait/20/7 one after 20 ms; the last number is the endpoint.
+type target struct {
+	hang     bool
+	wait     time.Duration
+	endpoint int
+}
+
+func parseTarget(line []byte) (t target) {
+	_, path, _ := bytes.Cut(line, []byte(" "))
+	path, _, _ = bytes.Cut(path, []byte(" "))
+	if bytes.HasPrefix(path, hangPath) {
+		t.hang = true
+		return t
+	}
+	if rest, ok := bytes.CutPrefix(path, waitPath); ok {
+		var text []byte
+		text, path, _ = bytes.Cut(rest, []byte("/"))
+		n, _ := strconv.Atoi(string(text))
+		t.wait = time.Duration(n) * time.Millisecond
+	}
+	t.endpoint, _ = strconv.Atoi(string(bytes.TrimPrefix(path, []byte("/"))))
+	return t
+}
+
+// serve answers the requests of a connection until it ends.
 func (s *server) serve(conn net.Conn) {
 	defer conn.Close()
 	in := bufio.NewReaderSize(conn, 16<<10)
@@ -181,7 +226,7 @@ func (s *server) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		hang := bytes.HasPrefix(line, hangingPrefix)
+		to := parseTarget(line)
 		length := 0
 		for {
 			if line, err = in.ReadSlice('\n'); err != nil {
@@ -198,21 +243,22 @@ func (s *server) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if hang {
+		if to.hang {
 			s.hung.Add(1)
 			io.Copy(io.Discard, in)
 			return
 		}
-		s.note(body)
+		s.note(body, to.endpoint)
 		in.Discard(length)
+		time.Sleep(to.wait)
 		if _, err := conn.Write(okAnswer); err != nil {
 			return
 		}
 	}
 }
 
-// note counts a request by the time and the number at the beginning of its body (see makePayload).
-func (s *server) note(body []byte) {
+// note counts a request by its endpoint, and by the time and the number at the beginning of its body (see makePayload).
+func (s *server) note(body []byte, endpoint int) {
 	now := time.Now()
 	sent, _ := strconv.ParseInt(string(body[timeAt:timeAt+timeLen]), 10, 64)
 	number, _ := strconv.ParseInt(string(body[numberAt:numberAt+numberLen]), 10, 64)
@@ -220,6 +266,17 @@ func (s *server) note(body []byte) {
 	s.last = now
 	s.seen[number] = struct{}{}
 	s.latency = append(s.latency, now.Sub(time.Unix(0, sent)))
+	if s.half > 0 {
+		s.shares[endpoint]++
+		if len(s.latency) == s.half {
+			s.spread = newSpread(s.shares)
+		}
+	}
 	s.mu.Unlock()
 	s.requests.Add(1)
+}
+
+func newSpread(shares map[int]int) *spread {
+	counts := slices.Sorted(maps.Values(shares))
+	return &spread{Endpoints: len(counts), Least: counts[0], Most: counts[len(counts)-1]}
 }

@@ -163,30 +163,6 @@ func findProgram(name string, patterns ...string) (string, error) {
 	return "", fmt.Errorf("%s is not installed", name)
 }
 
-func startPostgres() (*dbServer, *sql.DB, error) {
-	program, err := findProgram("postgres", "/usr/lib/postgresql/*/bin/postgres")
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := newServer("postgres")
-	if err != nil {
-		return nil, nil, err
-	}
-	data := filepath.Join(s.dir, "data")
-	initdb := s.command(filepath.Join(filepath.Dir(program), "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--locale=C", "-E", "UTF8")
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), s.stop())
-	}
-	db, err := s.start("pgx", "host="+s.dir+" user=postgres dbname=postgres sslmode=disable",
-		program, "-D", data, "-c", "listen_addresses=", "-c", "unix_socket_directories="+s.dir,
-		"-c", "shared_buffers=1GB", "-c", "max_wal_size=4GB", "-c", "dynamic_shared_memory_type=mmap",
-		"-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on")
-	if err != nil {
-		return nil, nil, errors.Join(err, s.stop())
-	}
-	return s, db, nil
-}
-
 func startMariaDB() (*dbServer, *sql.DB, error) {
 	program, err := findProgram("mariadbd", "/usr/sbin/mariadbd")
 	if err != nil {

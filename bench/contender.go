@@ -1,0 +1,187 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// contender delivers webhooks durably: our library on a store, or a peer.
+type contender interface {
+	// open makes ready to take in deliveries and to send them to url. Nothing is sent before run.
+	open(url string) error
+	// fill stores n deliveries, numbered from first on, the quickest way that there is.
+	fill(first, n int) error
+	// send stores one, durably; called by many goroutines at once.
+	send(number int) error
+	run() error
+	// await waits until n since open have been sent and recorded as done.
+	await(n int) error
+	// close ends sending.
+	close() error
+}
+
+// entry is a contender with what a run needs to know about it.
+type entry struct {
+	name   string
+	calls  func() int64 // see meter
+	slowN  int          // deliveries at a slow receiver; 0: as many as elsewhere
+	gauges gauges
+	contender
+}
+
+// slowAnswer is how long the slow receiver takes.
+const slowAnswer = 20 * time.Millisecond
+
+// slowURL is a receiver's URL whose answers take that long.
+func slowURL(r *receiver, wait time.Duration) string {
+	return fmt.Sprintf("%s/wait/%d", r.url, wait.Milliseconds())
+}
+
+// contest measures contenders alike.
+type contest struct {
+	n        int
+	receiver *receiver
+	table    *table
+	number   int // of the next delivery
+}
+
+// numbers takes n numbers.
+func (c *contest) numbers(n int) (first int) {
+	first = c.number
+	c.number += n
+	return first
+}
+
+// round measures an entry on the receiver that answers at once: every phase of the dispatch part.
+func (c *contest) round(e *entry) (err error) {
+	if err := e.open(c.receiver.url); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.close()) }()
+	single := c.n / 3
+	began := time.Now()
+	if err := sendMany(c.numbers(single), single, singleSenders, e.send); err != nil {
+		return err
+	}
+	c.table.add(e.name, singleColumn, float64(single)/time.Since(began).Seconds())
+	began = time.Now()
+	if err := e.fill(c.numbers(c.n-single), c.n-single); err != nil {
+		return err
+	}
+	c.table.add(e.name, "batch enqueue/s", float64(c.n-single)/time.Since(began).Seconds())
+	if err := c.drain(e, c.n, drainColumn, true); err != nil {
+		return err
+	}
+	both := c.n / 3
+	began = time.Now()
+	if err := sendMany(c.numbers(both), both, singleSenders, e.send); err != nil {
+		return err
+	}
+	if err := e.await(c.n + both); err != nil {
+		return err
+	}
+	c.table.add(e.name, bothColumn, float64(both)/time.Since(began).Seconds())
+	if err := c.received(e, both); err != nil {
+		return err
+	}
+	light, err := c.light(e)
+	if err != nil {
+		return err
+	}
+	return e.await(c.n + both + light)
+}
+
+// drain runs an entry and measures until the n that wait are recorded as done.
+func (c *contest) drain(e *entry, n int, column string, meters bool) error {
+	runtime.GC()
+	m, err := startMeter(e.gauges, e.calls)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := e.run(); err != nil {
+		return err
+	}
+	if err := e.await(n); err != nil {
+		return err
+	}
+	c.table.add(e.name, column, float64(n)/time.Since(began).Seconds())
+	if meters {
+		if err := m.read(c.table, e.name, n); err != nil {
+			return err
+		}
+	}
+	return c.received(e, n)
+}
+
+func (c *contest) received(e *entry, n int) error {
+	f, err := c.receiver.await(n, phaseLimit)
+	if err != nil {
+		return err
+	}
+	if f.Distinct != n {
+		return fmt.Errorf("%d of %d were received", f.Distinct, n)
+	}
+	c.table.add(e.name, dupColumn, float64(f.Requests-n))
+	return nil
+}
+
+// light measures the latency from before the send to receipt, at a rate that leaves the machine idle.
+func (c *contest) light(e *entry) (n int, err error) {
+	n = int(lightTime.Seconds() * lightRate)
+	used := cpu()
+	if err := sendSteadily(c.numbers(n), n, e.send); err != nil {
+		return n, err
+	}
+	f, err := c.receiver.await(n, phaseLimit)
+	if err != nil {
+		return n, err
+	}
+	c.table.add(e.name, "CPU % at 200/s", (cpu()-used).Seconds()/lightTime.Seconds()*100)
+	c.table.add(e.name, p50Column, ms(f.P50))
+	c.table.add(e.name, p99Column, ms(f.P99))
+	return n, nil
+}
+
+// slow measures the drain on a receiver that takes slowAnswer.
+func (c *contest) slow(e *entry) (err error) {
+	if err := e.open(slowURL(c.receiver, slowAnswer)); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.close()) }()
+	n := c.n
+	if e.slowN > 0 {
+		n = min(n, e.slowN)
+	}
+	if err := e.fill(c.numbers(n), n); err != nil {
+		return err
+	}
+	return c.drain(e, n, slowColumn, false)
+}
+
+const slowColumn = "drain/s at 20 ms"
+
+// awaitCount waits until count says n.
+func awaitCount(count *atomic.Int64, n int64) error {
+	for limit := time.Now().Add(phaseLimit); count.Load() < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			return fmt.Errorf("%d deliveries were not made within %v", n-count.Load(), phaseLimit)
+		}
+	}
+	return nil
+}
+
+// awaitTrue waits until done says so.
+func awaitTrue(done func() (bool, error)) error {
+	for limit := time.Now().Add(phaseLimit); ; time.Sleep(2 * time.Millisecond) {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		if time.Now().After(limit) {
+			return fmt.Errorf("deliveries were not recorded within %v", phaseLimit)
+		}
+	}
+}
