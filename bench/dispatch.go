@@ -42,12 +42,46 @@ type dispatchBench struct {
 	receiver   *receiver
 	table      *table
 	profile    *profiler
-	number     int // of the next event
-	only       int // send to this endpoint alone; -1: to all in turn
+	statements *table // of pg_stat_statements; nil: not asked for
+	number     int    // of the next event
+	only       int    // send to this endpoint alone; -1: to all in turn
+}
+
+// measureDispatch measures all stores that are asked for.
+func measureDispatch(o *options) ([]*table, error) {
+	var settings []string
+	if o.statements {
+		settings = statementSettings
+	}
+	backends, stop, err := openBackends(o.stores, settings...)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	r, err := startReceiver()
+	if err != nil {
+		return nil, err
+	}
+	defer r.stop()
+	b := &dispatchBench{
+		n: o.n, rounds: o.rounds, endpoints: o.endpoints, inFlight: o.inFlight, senders: o.senders, rawSenders: o.rawSenders,
+		only: -1, receiver: r, profile: &profiler{o.profile},
+		table: newTable(fmt.Sprintf("Enqueue and drain: %d deliveries of 1 KiB, %d endpoints, %d rounds", o.n, o.endpoints, o.rounds)),
+	}
+	for store, least := range map[string]float64{"memory": 0.9, "SQLite": 0.75, "PostgreSQL": 0.8, "MariaDB": 0.6} {
+		b.table.atLeast(store, drainRawColumn, least)
+		b.table.atMost(store, callsColumn, 0.01)
+		b.table.atMost(store, txsColumn, 0.01)
+	}
+	tables := []*table{b.table}
+	if o.statements {
+		b.statements = newTable("Statements of the drain on PostgreSQL, a delivery")
+		tables = append(tables, b.statements)
+	}
+	return tables, b.run(backends)
 }
 
 func (b *dispatchBench) run(backends []*backend) error {
-	b.table = newTable(fmt.Sprintf("Enqueue and drain: %d deliveries of 1 KiB, %d endpoints, %d rounds", b.n, b.endpoints, b.rounds))
 	if _, err := b.raw(); err != nil { // warm up
 		return err
 	}
@@ -144,6 +178,9 @@ func (b *dispatchBench) drain(be *backend, start func()) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := b.resetStatements(be); err != nil {
+		return 0, err
+	}
 	stopProfile := b.profile.start(be.name)
 	done := be.store.delivered.Load() + int64(b.n)
 	began := time.Now()
@@ -157,6 +194,9 @@ func (b *dispatchBench) drain(be *backend, start func()) (float64, error) {
 	}
 	rate := float64(b.n) / took.Seconds()
 	b.table.add(be.name, drainColumn, rate)
+	if err := b.readStatements(be); err != nil {
+		return 0, err
+	}
 	if err := m.read(b.table, be.name, b.n); err != nil {
 		return 0, err
 	}

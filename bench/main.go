@@ -63,6 +63,8 @@ var parts = []part{
 	{"peers", measurePeers},
 	{"slow", measureSlow},
 	{"limits", measureLimits},
+	{"endpoints", measureEndpoints},
+	{"inflight", measureInFlight},
 	{"noisy", measureNoisy},
 	{"claim", measureClaims},
 	{"sign", measureSign},
@@ -143,25 +145,6 @@ func writeTables(file string, tables []*table) error {
 		return err
 	}
 	return os.WriteFile(file, append(text, '\n'), 0o644)
-}
-
-func measureDispatch(o *options) ([]*table, error) {
-	backends, stop, err := openBackends(o.stores)
-	if err != nil {
-		return nil, err
-	}
-	defer stop()
-	r, err := startReceiver()
-	if err != nil {
-		return nil, err
-	}
-	defer r.stop()
-	b := &dispatchBench{
-		n: o.n, rounds: o.rounds, endpoints: o.endpoints, inFlight: o.inFlight, senders: o.senders, rawSenders: o.rawSenders,
-		only: -1, receiver: r, profile: &profiler{o.profile},
-	}
-	err = b.run(backends)
-	return []*table{b.table}, err
 }
 
 func splitNames(s string) []string { return strings.Split(s, ",") }
