@@ -146,7 +146,7 @@ func (b *dispatchBench) round(be *backend) (float64, error) {
 }
 
 func (b *dispatchBench) dispatcher(be *backend) (*webhook.Dispatcher, error) {
-	endpoints, err := benchEndpoints(b.receiver.url, b.endpoints)
+	endpoints, err := benchEndpoints(b.receiver.url, b.endpoints, endpointID)
 	if err != nil {
 		return nil, err
 	}

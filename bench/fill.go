@@ -115,10 +115,15 @@ func (be *backend) fillSQL(ctx context.Context, now time.Time, ordered bool) err
 		fmt.Sprintf("INSERT INTO webhook_queue (id, event_id, endpoint_id, class, due_at, token, seq, order_key, created_at, attempts) SELECT %s, %s, %s, 0, CASE WHEN n <= %d THEN %d + n ELSE %d END, 0, %s, %d, 0 FROM %s",
 			pad("dlv_b", "n"), pad("evt_", "n"), pad("other-", fmt.Sprintf("n %% %d", others)), others*otherDue, us-minute, us+hour, order("key_b"), us, fmt.Sprintf(d.series, rest)),
 	}
-	if d.analyze != "" {
-		statements = append(statements, d.analyze)
-	}
+	return be.execAll(ctx, append(statements, d.analyze))
+}
+
+// execAll executes statements; "" is none.
+func (be *backend) execAll(ctx context.Context, statements []string) error {
 	for _, s := range statements {
+		if s == "" {
+			continue
+		}
 		if _, err := be.db.ExecContext(ctx, s); err != nil {
 			return fmt.Errorf("%.60s…: %w", s, err)
 		}
@@ -140,15 +145,7 @@ func (be *backend) fillHanging(ctx context.Context, endpoint string, number, n i
 		fmt.Sprintf("INSERT INTO webhook_queue (id, event_id, endpoint_id, class, due_at, token, seq, order_key, created_at, attempts) SELECT %s, '%s', '%s', 0, %d + n, 0, 0, NULL, %d, 0 FROM %s",
 			fmt.Sprintf(d.padded, "dlv_"+prefix, "n"), event, endpoint, us, us, fmt.Sprintf(d.series, n)),
 	}
-	if d.analyze != "" {
-		statements = append(statements, d.analyze)
-	}
-	for _, s := range statements {
-		if _, err := be.db.ExecContext(ctx, s); err != nil {
-			return fmt.Errorf("%.60s…: %w", s, err)
-		}
-	}
-	return nil
+	return be.execAll(ctx, append(statements, d.analyze))
 }
 
 func (be *backend) fillHangingMemory(ctx context.Context, prefix, endpoint string, n int, due time.Time) error {

@@ -17,9 +17,12 @@ import (
 )
 
 func main() {
-	if slices.Contains(os.Args[1:], receiverFlag) {
-		exitOn(serveReceiver())
-		return
+	// The processes beside this one are this program again.
+	for flag, serve := range map[string]func() error{receiverFlag: serveReceiver, dispatcherFlag: serveDispatcher} {
+		if slices.Contains(os.Args[1:], flag) {
+			exitOn(serve())
+			return
+		}
 	}
 	exitOn(run(os.Args[1:]))
 }
@@ -64,6 +67,8 @@ var parts = []part{
 	{"slow", measureSlow},
 	{"limits", measureLimits},
 	{"endpoints", measureEndpoints},
+	{"processes", measureProcesses},
+	{"backlog", measureBacklog},
 	{"inflight", measureInFlight},
 	{"noisy", measureNoisy},
 	{"claim", measureClaims},

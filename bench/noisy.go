@@ -75,7 +75,7 @@ func (c *noisyCase) measure(name string, r *receiver, t *table) error {
 		return err
 	}
 	for i := range c.hanging {
-		if err := noisy.fillHanging(ctx, noisyEndpoint(i), i, c.waiting, now.Add(-c.age)); err != nil {
+		if err := noisy.fillHanging(ctx, endpointID(i), i, c.waiting, now.Add(-c.age)); err != nil {
 			return err
 		}
 	}
@@ -103,8 +103,6 @@ func (c *noisyCase) measure(name string, r *receiver, t *table) error {
 	return nil
 }
 
-func noisyEndpoint(i int) string { return fmt.Sprintf("endpoint-%03d", i) }
-
 // round runs a dispatcher for a while, sends to its healthy endpoints at a steady rate, and returns how long that took.
 func (c *noisyCase) round(b *dispatchBench, be *backend, r *receiver) (f figures, err error) {
 	d, err := c.dispatcher(be, r)
@@ -128,7 +126,7 @@ func (c *noisyCase) dispatcher(be *backend, r *receiver) (*webhook.Dispatcher, e
 	opts := &webhook.DispatcherOptions{AllowPrivate: true, Grace: 10 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
 	for i := range c.endpoints {
 		ep := webhook.Endpoint{
-			ID: noisyEndpoint(i), URL: fmt.Sprintf("%s/%d", r.url, i), Secrets: []webhook.Secret{secret}, Types: []string{eventType(i)},
+			ID: endpointID(i), URL: fmt.Sprintf("%s/%d", r.url, i), Secrets: []webhook.Secret{secret}, Types: []string{eventType(i)},
 			Health: webhook.NoHealth(), // it would slow them down
 		}
 		if i < c.hanging {

@@ -30,14 +30,14 @@ func oursOn(o *options, backends ...*backend) (entries []*entry) {
 }
 
 // benchEndpoints are endpoints below url, each with an event type of its own.
-func benchEndpoints(url string, n int) (endpoints []webhook.Endpoint, err error) {
+func benchEndpoints(url string, n int, id func(i int) string) (endpoints []webhook.Endpoint, err error) {
 	secret, err := webhook.ParseSecret(benchSecret)
 	if err != nil {
 		return nil, err
 	}
 	for i := range n {
 		endpoints = append(endpoints, webhook.Endpoint{
-			ID: endpointID(i), URL: fmt.Sprintf("%s/%d", url, i), Secrets: []webhook.Secret{secret}, Types: []string{eventType(i)},
+			ID: id(i), URL: fmt.Sprintf("%s/%d", url, i), Secrets: []webhook.Secret{secret}, Types: []string{eventType(i)},
 		})
 	}
 	return endpoints, nil
@@ -47,8 +47,11 @@ func endpointID(i int) string { return fmt.Sprintf("endpoint-%03d", i) }
 
 func eventType(endpoint int) string { return fmt.Sprintf("order_%03d", endpoint) }
 
-func (c *ours) open(url string) error {
-	endpoints, err := benchEndpoints(url, c.endpoints)
+func (c *ours) open(url string) error { return c.openFor(url, c.endpoints, endpointID) }
+
+// openFor is open with n endpoints whose IDs id makes.
+func (c *ours) openFor(url string, n int, id func(i int) string) error {
+	endpoints, err := benchEndpoints(url, n, id)
 	if err != nil {
 		return err
 	}
