@@ -18,7 +18,9 @@ import (
 
 func main() {
 	// The processes beside this one are this program again.
-	for flag, serve := range map[string]func() error{receiverFlag: serveReceiver, dispatcherFlag: serveDispatcher} {
+	for flag, serve := range map[string]func() error{
+		receiverFlag: serveReceiver, dispatcherFlag: serveDispatcher, loaderFlag: serveLoader,
+	} {
 		if slices.Contains(os.Args[1:], flag) {
 			exitOn(serve())
 			return
@@ -69,7 +71,9 @@ var parts = []part{
 	{"endpoints", measureEndpoints},
 	{"processes", measureProcesses},
 	{"backlog", measureBacklog},
+	{"receive", measureReceive},
 	{"inflight", measureInFlight},
+	{"healthy", measureHealthy},
 	{"noisy", measureNoisy},
 	{"claim", measureClaims},
 	{"sign", measureSign},
