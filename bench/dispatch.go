@@ -66,7 +66,7 @@ func measureDispatch(o *options) ([]*table, error) {
 	b := &dispatchBench{
 		n: o.n, rounds: o.rounds, endpoints: o.endpoints, inFlight: o.inFlight, senders: o.senders, rawSenders: o.rawSenders,
 		only: -1, receiver: r, profile: &profiler{o.profile},
-		table: newTable(fmt.Sprintf("Enqueue and drain: %d deliveries of 1 KiB, %d endpoints, %d rounds", o.n, o.endpoints, o.rounds)),
+		table: newTable(fmt.Sprintf("Enqueue and drain: %d deliveries of 1 KiB, %d endpoints, %d rounds%s", o.n, o.endpoints, o.rounds, versions(backends))),
 	}
 	for store, least := range map[string]float64{"memory": 0.9, "SQLite": 0.75, "PostgreSQL": 0.8, "MariaDB": 0.6} {
 		b.table.atLeast(store, drainRawColumn, least)
@@ -79,6 +79,16 @@ func measureDispatch(o *options) ([]*table, error) {
 		tables = append(tables, b.statements)
 	}
 	return tables, b.run(backends)
+}
+
+// versions are those of the databases.
+func versions(backends []*backend) (text string) {
+	for _, be := range backends {
+		if be.version != "" {
+			text += "; " + be.name + " " + be.version
+		}
+	}
+	return text
 }
 
 func (b *dispatchBench) run(backends []*backend) error {

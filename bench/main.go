@@ -1,7 +1,8 @@
-// Command bench measures the library on each store, beside what it cannot beat: the same requests without a store, the
-// same hash without a signer. It prints tables in Markdown; docs/performance.md tells what they mean.
+// Command bench measures the library on each store, beside its peers, and beside what it cannot beat: the same requests without a
+// store, the same hash without a signer. It prints tables in Markdown; docs/performance.md tells what they mean. A figure that
+// has a bar shows it, and says so when it misses it.
 //
-//	go run . -only dispatch -n 15000 -rounds 3
+//	go run . -only dispatch,peers -n 15000 -rounds 3
 package main
 
 import (
@@ -127,6 +128,7 @@ func run(args []string) error {
 			return fmt.Errorf("-only %s: unknown", name)
 		}
 	}
+	fmt.Println(about())
 	var tables []*table
 	var failed error
 	for _, p := range parts {
