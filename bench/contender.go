@@ -29,6 +29,7 @@ type entry struct {
 	calls  func() int64 // see meter
 	slowN  int          // deliveries at a slow receiver; 0: as many as elsewhere
 	gauges gauges
+	be     *backend // nil: not ours
 	contender
 }
 
@@ -42,10 +43,14 @@ func slowURL(r *receiver, wait time.Duration) string {
 
 // contest measures contenders alike.
 type contest struct {
-	n        int
-	receiver *receiver
-	table    *table
-	number   int // of the next delivery
+	n          int
+	crowd      bool // enqueue from many goroutines too
+	receiver   *receiver
+	table      *table
+	statements *table       // of pg_stat_statements; nil: not asked for
+	profile    *profiler    // of drains; nil: none
+	after      func() error // at the end of each round; may be nil
+	number     int          // of the next delivery
 }
 
 // numbers takes n numbers.
@@ -61,30 +66,25 @@ func (c *contest) round(e *entry) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
-	single := c.n / 3
+	left := c.n
+	if err := c.enqueue(e, singleColumn, c.n/3, &left, singleSenders); err != nil {
+		return err
+	}
+	if c.crowd {
+		if err := c.enqueue(e, "enqueue/s, 256 at once", c.n/3, &left, crowdSenders); err != nil {
+			return err
+		}
+	}
 	began := time.Now()
-	if err := sendMany(c.numbers(single), single, singleSenders, e.send); err != nil {
+	if err := e.fill(c.numbers(left), left); err != nil {
 		return err
 	}
-	c.table.add(e.name, singleColumn, float64(single)/time.Since(began).Seconds())
-	began = time.Now()
-	if err := e.fill(c.numbers(c.n-single), c.n-single); err != nil {
-		return err
-	}
-	c.table.add(e.name, "batch enqueue/s", float64(c.n-single)/time.Since(began).Seconds())
+	c.table.add(e.name, batchColumn, float64(left)/time.Since(began).Seconds())
 	if err := c.drain(e, c.n, drainColumn, true); err != nil {
 		return err
 	}
-	both := c.n / 3
-	began = time.Now()
-	if err := sendMany(c.numbers(both), both, singleSenders, e.send); err != nil {
-		return err
-	}
-	if err := e.await(c.n + both); err != nil {
-		return err
-	}
-	c.table.add(e.name, bothColumn, float64(both)/time.Since(began).Seconds())
-	if err := c.received(e, both); err != nil {
+	both, err := c.both(e)
+	if err != nil {
 		return err
 	}
 	light, err := c.light(e)
@@ -94,6 +94,38 @@ func (c *contest) round(e *entry) (err error) {
 	return e.await(c.n + both + light)
 }
 
+// enqueue measures n sends, each durable, from so many goroutines.
+func (c *contest) enqueue(e *entry, column string, n int, left *int, goroutines int) error {
+	began := time.Now()
+	if err := sendMany(c.numbers(n), n, goroutines, e.send); err != nil {
+		return err
+	}
+	c.table.add(e.name, column, float64(n)/time.Since(began).Seconds())
+	*left -= n
+	return nil
+}
+
+// both measures sending one at a time while the same process delivers, until the last one is recorded.
+func (c *contest) both(e *entry) (n int, err error) {
+	n = c.n / 3
+	var calls int64
+	if e.calls != nil {
+		calls = e.calls()
+	}
+	began := time.Now()
+	if err := sendMany(c.numbers(n), n, singleSenders, e.send); err != nil {
+		return n, err
+	}
+	if err := e.await(c.n + n); err != nil {
+		return n, err
+	}
+	c.table.add(e.name, bothColumn, float64(n)/time.Since(began).Seconds())
+	if e.calls != nil {
+		c.table.add(e.name, "transactions a delivery, enqueue+deliver", float64(e.calls()-calls)/float64(n))
+	}
+	return n, c.received(e, n)
+}
+
 // drain runs an entry and measures until the n that wait are recorded as done.
 func (c *contest) drain(e *entry, n int, column string, meters bool) error {
 	runtime.GC()
@@ -101,6 +133,10 @@ func (c *contest) drain(e *entry, n int, column string, meters bool) error {
 	if err != nil {
 		return err
 	}
+	if err := c.resetStatements(e); err != nil {
+		return err
+	}
+	stopProfile := c.profile.start(e.name)
 	began := time.Now()
 	if err := e.run(); err != nil {
 		return err
@@ -109,6 +145,9 @@ func (c *contest) drain(e *entry, n int, column string, meters bool) error {
 		return err
 	}
 	c.table.add(e.name, column, float64(n)/time.Since(began).Seconds())
+	if err := errors.Join(stopProfile(), c.readStatements(e)); err != nil {
+		return err
+	}
 	if meters {
 		if err := m.read(c.table, e.name, n); err != nil {
 			return err

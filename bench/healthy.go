@@ -79,7 +79,7 @@ func healthyCase(name string, r *receiver, hung int, sent bool) (took time.Durat
 		return 0, "", err
 	}
 	send := func() error {
-		return sendMany(0, healthyCount, batchSenders, func(number int) error {
+		return sendMany(0, healthyCount, crowdSenders, func(number int) error {
 			_, err := d.Send(ctx, webhook.Event{Type: eventType(1), Payload: makePayload(number)})
 			return err
 		})

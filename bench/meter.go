@@ -86,12 +86,12 @@ func (m *meter) read(t *table, row string, n int) error {
 	return nil
 }
 
-// profiler writes profiles of drains to a folder; "" is none.
+// profiler writes profiles of drains to a folder; nil or "" is none.
 type profiler struct{ dir string }
 
 // start profiles until the function that it returns is called.
 func (p *profiler) start(name string) (stop func() error) {
-	if p.dir == "" {
+	if p == nil || p.dir == "" {
 		return func() error { return nil }
 	}
 	runtime.SetMutexProfileFraction(5)

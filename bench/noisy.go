@@ -80,11 +80,11 @@ func (c *noisyCase) measure(name string, r *receiver, t *table) error {
 		}
 	}
 	runtime.GC()
-	b := &dispatchBench{}
+	var number int // of the next event
 	for round := range noisyRounds + 1 {
 		var p99 [2]time.Duration
 		for i, be := range []*backend{quiet, noisy} {
-			f, err := c.round(b, be, r)
+			f, err := c.round(&number, be, r)
 			if err != nil {
 				return err
 			}
@@ -104,7 +104,7 @@ func (c *noisyCase) measure(name string, r *receiver, t *table) error {
 }
 
 // round runs a dispatcher for a while, sends to its healthy endpoints at a steady rate, and returns how long that took.
-func (c *noisyCase) round(b *dispatchBench, be *backend, r *receiver) (f figures, err error) {
+func (c *noisyCase) round(number *int, be *backend, r *receiver) (f figures, err error) {
 	d, err := c.dispatcher(be, r)
 	if err != nil {
 		return f, err
@@ -113,7 +113,7 @@ func (c *noisyCase) round(b *dispatchBench, be *backend, r *receiver) (f figures
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
 	time.Sleep(noisySettle)
-	f, err = c.load(b, d, r)
+	f, err = c.load(number, d, r)
 	cancel()
 	return f, errors.Join(err, <-ended)
 }
@@ -139,14 +139,14 @@ func (c *noisyCase) dispatcher(be *backend, r *receiver) (*webhook.Dispatcher, e
 
 // load is lightRate a second. Every other delivery is given an ordering key of its own, so that it goes by way of the store as those
 // of other processes do.
-func (c *noisyCase) load(b *dispatchBench, d *webhook.Dispatcher, r *receiver) (f figures, err error) {
+func (c *noisyCase) load(next *int, d *webhook.Dispatcher, r *receiver) (f figures, err error) {
 	n := int(noisyTime.Seconds() * lightRate)
 	tick := time.NewTicker(time.Second / lightRate)
 	defer tick.Stop()
 	errs := make(chan error, n)
 	for range n {
 		<-tick.C
-		b.number++
+		*next++
 		go func(number int) {
 			ev := webhook.Event{Type: eventType(c.hanging + number%(c.endpoints-c.hanging)), Payload: makePayload(number)}
 			if number%2 == 0 {
@@ -154,7 +154,7 @@ func (c *noisyCase) load(b *dispatchBench, d *webhook.Dispatcher, r *receiver) (
 			}
 			_, err := d.Send(context.Background(), ev)
 			errs <- err
-		}(b.number)
+		}(*next)
 	}
 	for range n {
 		err = errors.Join(err, <-errs)

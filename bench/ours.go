@@ -24,7 +24,7 @@ type ours struct {
 func oursOn(o *options, backends ...*backend) (entries []*entry) {
 	for _, be := range backends {
 		c := &ours{be: be, endpoints: o.endpoints, inFlight: o.inFlight, senders: o.senders}
-		entries = append(entries, &entry{name: "ours, " + be.name, calls: be.store.calls.Load, gauges: be.gauges, contender: c})
+		entries = append(entries, &entry{name: "ours, " + be.name, calls: be.store.calls.Load, gauges: be.gauges, be: be, contender: c})
 	}
 	return entries
 }

@@ -79,17 +79,22 @@ func measurePeers(o *options) ([]*table, error) {
 	ratios := newTable("Ours on PostgreSQL against its peers, round by round")
 	setPeerBars(ratios)
 	tables := []*table{c.table, ratios}
-	if _, err := c.raw(o); err != nil { // warm up
-		return tables, err
-	}
-	c.table.forget()
-	for round := range o.rounds {
-		if err := c.peersRound(o, entries); err != nil {
-			return tables, fmt.Errorf("round %d: %w", round+1, err)
+	c.after = func() error {
+		if _, err := rawLimit(r, c.table, wireRow, r.url+"/0", c.n, o.rawSenders, postWire); err != nil {
+			return err
+		}
+		if err := c.rawSlow(); err != nil {
+			return err
 		}
 		addRatios(ratios, c.table)
+		return nil
 	}
-	return tables, nil
+	return tables, c.rounds(o, entries, func(e *entry) error {
+		if err := c.round(e); err != nil {
+			return err
+		}
+		return c.slow(e)
+	})
 }
 
 // raw measures the requests alone.
@@ -97,40 +102,11 @@ func (c *contest) raw(o *options) (float64, error) {
 	return rawLimit(c.receiver, c.table, rawRow, c.receiver.url+"/0", c.n, o.rawSenders, postRaw)
 }
 
+// rawSlow measures them at the receiver that takes slowAnswer.
 func (c *contest) rawSlow() error {
-	t := newTable("")
-	rate, err := rawLimit(c.receiver, t, rawRow, slowURL(c.receiver, slowAnswer)+"/0", c.n, rawSlow, postRaw)
+	rate, err := rawLimit(c.receiver, newTable(""), rawRow, slowURL(c.receiver, slowAnswer)+"/0", c.n, rawSlow, postRaw)
 	c.table.add(rawRow, slowColumn, rate)
 	return err
-}
-
-func (c *contest) peersRound(o *options, entries []*entry) error {
-	if _, err := rawLimit(c.receiver, c.table, wireRow, c.receiver.url+"/0", c.n, o.rawSenders, postWire); err != nil {
-		return err
-	}
-	if err := c.rawSlow(); err != nil {
-		return err
-	}
-	before, err := c.raw(o)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		err := c.round(e)
-		if err == nil {
-			err = c.slow(e)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", e.name, err)
-		}
-		after, err := c.raw(o)
-		if err != nil {
-			return err
-		}
-		c.table.add(e.name, drainRawColumn, c.table.last(e.name, drainColumn)/((before+after)/2))
-		before = after
-	}
-	return nil
 }
 
 // peerBars are the bars of issue 4 that compare with River, as ratios of ours to it.
@@ -147,7 +123,7 @@ var peerBars = []struct {
 	{dbCPUColumn, bar{false, 0.35}},
 	{walColumn, bar{false, 0.2}},
 	{cpuColumn, bar{}},
-	{"batch enqueue/s", bar{}},
+	{batchColumn, bar{}},
 }
 
 func setPeerBars(t *table) {

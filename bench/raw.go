@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -91,6 +92,7 @@ func rawLimit(r *receiver, t *table, row, url string, n, senders int, post func(
 	for i := range bodies {
 		bodies[i] = makePayload(i)
 	}
+	runtime.GC()
 	used, began := cpu(), time.Now()
 	if err := post(url, bodies, senders); err != nil {
 		return 0, err

@@ -7,15 +7,19 @@ var statementSettings = []string{
 	"shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_planning=on", "pg_stat_statements.max=1000",
 }
 
+func (c *contest) tellsStatements(e *entry) bool {
+	return c.statements != nil && e.be != nil && e.be.server != nil
+}
+
 // resetStatements begins to count what statements cost, where that was asked for.
-func (b *dispatchBench) resetStatements(be *backend) error {
-	if b.statements == nil || be.server == nil {
+func (c *contest) resetStatements(e *entry) error {
+	if !c.tellsStatements(e) {
 		return nil
 	}
-	if _, err := be.db.Exec("CREATE EXTENSION IF NOT EXISTS pg_stat_statements"); err != nil {
+	if _, err := e.be.db.Exec("CREATE EXTENSION IF NOT EXISTS pg_stat_statements"); err != nil {
 		return err
 	}
-	_, err := be.db.Exec("SELECT pg_stat_statements_reset()")
+	_, err := e.be.db.Exec("SELECT pg_stat_statements_reset()")
 	return err
 }
 
@@ -25,16 +29,16 @@ FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname 
 ORDER BY total_plan_time + total_exec_time DESC LIMIT 25`
 
 // readStatements adds what they cost since, the dearest first. Times are in µs.
-func (b *dispatchBench) readStatements(be *backend) error {
-	if b.statements == nil || be.server == nil {
+func (c *contest) readStatements(e *entry) error {
+	if !c.tellsStatements(e) {
 		return nil
 	}
-	rows, err := be.db.Query(statementsQuery)
+	rows, err := e.be.db.Query(statementsQuery)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	each := float64(b.n)
+	each := float64(c.n)
 	for rows.Next() {
 		var text string
 		var calls, planned, executed, returned, wal float64 // times in ms
@@ -42,12 +46,12 @@ func (b *dispatchBench) readStatements(be *backend) error {
 			return err
 		}
 		row := statementName(text)
-		b.statements.add(row, "calls", calls/each)
-		b.statements.add(row, "plan µs", planned*1000/each)
-		b.statements.add(row, "exec µs", executed*1000/each)
-		b.statements.add(row, "exec µs a call", executed*1000/calls)
-		b.statements.add(row, "rows", returned/each)
-		b.statements.add(row, "WAL bytes", wal/each)
+		c.statements.add(row, "calls", calls/each)
+		c.statements.add(row, "plan µs", planned*1000/each)
+		c.statements.add(row, "exec µs", executed*1000/each)
+		c.statements.add(row, "exec µs a call", executed*1000/calls)
+		c.statements.add(row, "rows", returned/each)
+		c.statements.add(row, "WAL bytes", wal/each)
 	}
 	return rows.Err()
 }

@@ -69,13 +69,18 @@ func drawTables(dir string, tables []*table) error {
 	return nil
 }
 
-// chartBars are the rows that have a figure in the column. Where several tables have a row of that name, the first counts.
+// chartBars are the rows that have a figure in the column. Where several tables have a row of that name the last counts: it is the
+// one with peers.
 func chartBars(tables []*table, column, suffix string) (bars []chartBar) {
 	for _, t := range tables {
 		for _, row := range t.Rows {
-			s := t.Cells[row][column]
-			b := chartBar{label: row + suffix, figure: s, peer: isPeer(row)}
-			if len(s) > 0 && s.median() > 0 && !slices.ContainsFunc(bars, func(o chartBar) bool { return o.label == b.label }) {
+			b := chartBar{label: row + suffix, figure: t.Cells[row][column], peer: isPeer(row)}
+			if b.figure.median() == 0 {
+				continue
+			}
+			if i := slices.IndexFunc(bars, func(o chartBar) bool { return o.label == b.label }); i >= 0 {
+				bars[i] = b
+			} else {
 				bars = append(bars, b)
 			}
 		}
