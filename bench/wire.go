@@ -28,7 +28,11 @@ func dialWire(address string) (*wireConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wireConn{conn: conn, in: bufio.NewReaderSize(conn, 4<<10), mac: hmac.New(sha256.New, []byte(benchSecret))}, nil
+	return newWireConn(conn), nil
+}
+
+func newWireConn(conn net.Conn) *wireConn {
+	return &wireConn{conn: conn, in: bufio.NewReaderSize(conn, 4<<10), mac: hmac.New(sha256.New, []byte(benchSecret))}
 }
 
 // post sends one signed request and reads its answer, which must say how long it is.
