@@ -64,7 +64,6 @@ func inFlightOn(o *options, name string, t *table) error {
 	}
 	n := float64(f.Requests)
 	t.atMost(be.name, heapColumn, 40)
-	t.atLeast(be.name, reachedColumn, 0.9)
 	t.add(be.name, heapColumn, (heapNow-heap)/n/kib)
 	t.add(be.name, "stack KiB each", (stackNow-stack)/n/kib)
 	t.add(be.name, "under way", n)
