@@ -82,8 +82,9 @@ func (r *attemptResult) delivered(rule SuccessRule) bool {
 	return r.Kind == "" && rule.Accepts(r.Status)
 }
 
-// attempt makes one HTTP try: it builds the request, signs it last, sends it once and reads a bounded part of the
+// attempt makes one HTTP try: it builds the request, signs it last, sends it and reads a bounded part of the
 // answer, all before t.timeout or the end of ctx, whichever comes first. Redirects are not followed: a 3xx is a status like any other.
+// The request goes out twice only where a kept connection ended before any of the answer came.
 //
 // prepare, which may be nil, is given the header before it is signed, may add to it, and returns the context that the
 // request is made with.
@@ -144,7 +145,7 @@ type outgoing struct {
 	body    bytes.Reader
 }
 
-// again is an http.Request's GetBody: net/http needs it when a kept connection turns out closed before anything was written.
+// again is an http.Request's GetBody, for when a kept connection turns out closed.
 func (o *outgoing) again() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(o.payload)), nil
 }
