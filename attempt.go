@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -32,7 +33,7 @@ type target struct {
 	sequenceHeader string            // canonical; "": the delivery's sequence is not sent
 	header         http.Header       // what the endpoint adds to each request, canonical; nil: nothing
 	secrets        []string          // that the answer may echo, and that are not to be recorded
-	signed         []string          // headers that only the scheme may set, besides those that are always reserved
+	signed         []string          // headers, by alias, that only the scheme may set, besides those that are always reserved
 	transport      http.RoundTripper // nil: the client's own
 	blocked        error             // of the host as it is written; nil when that alone does not refuse it
 }
@@ -53,12 +54,13 @@ func newTarget(op, rawURL string, t target) (*target, error) {
 
 // setSequence sets the header for a delivery's place in its ordering key, or removes what an event or a hook has there.
 func (t *target) setSequence(header http.Header, sequence int64) {
-	switch {
-	case t.sequenceHeader == "":
-	case sequence > 0:
+	if t.sequenceHeader == "" {
+		return
+	}
+	own := alias(t.sequenceHeader)
+	maps.DeleteFunc(header, func(name string, _ []string) bool { return alias(name) == own })
+	if sequence > 0 {
 		header[t.sequenceHeader] = []string{strconv.FormatInt(sequence, 10)}
-	default:
-		delete(header, t.sequenceHeader)
 	}
 }
 
@@ -114,6 +116,9 @@ func (c *httpClient) attemptIn(ctx context.Context, t *target, ev *Event, sequen
 	res.Duration = time.Since(res.StartedAt)
 	if err != nil {
 		res.Kind, res.Detail, res.Ours = failure(caller, ctx, t, err)
+		if len(t.secrets) > 0 { // what is no answer may be quoted in the error
+			res.Detail = cleanDetail(string(t.hide([]byte(res.Detail))))
+		}
 	}
 	return res
 }

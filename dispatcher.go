@@ -200,6 +200,10 @@ func (o *DispatcherOptions) setDefaults() error {
 		trace = *o.Trace
 	}
 	o.Trace = &trace
+	if o.Proxy != nil {
+		proxy := *o.Proxy
+		o.Proxy = &proxy
+	}
 	o.Profiles = slices.Clone(o.Profiles)
 	o.Endpoints = slices.Clone(o.Endpoints)
 	for i := range o.Endpoints {

@@ -282,7 +282,7 @@ func (h *health) applied(ctx context.Context, p *planned, put *NewState, version
 // tell calls the hook and writes to the log.
 func (h *health) tell(ctx context.Context, rt *route, news []HealthInfo) {
 	for _, info := range news {
-		info.EndpointID, info.Tenant, info.URL = rt.endpoint.ID, rt.endpoint.Tenant, redactURL(rt.endpoint.URL)
+		info.EndpointID, info.Tenant, info.URL = rt.endpoint.ID, rt.endpoint.Tenant, RedactURL(rt.endpoint.URL)
 		h.d.traceHealth(ctx, info)
 	}
 }
