@@ -52,7 +52,7 @@ type routeTable struct {
 	madeAt  time.Time
 	version int64
 	byID    map[string]*route
-	deleted map[string]bool // endpoints that this process has seen deleted
+	deleted map[string]time.Time // endpoints that this process has seen deleted, and when
 	tenants map[string]*subscriptions
 	verify  []*route // that must be verified before their first delivery
 }
@@ -78,7 +78,7 @@ func newRoutes(d *Dispatcher, store Store) (*routes, error) {
 		seen[ep.ID] = true
 		r.static = append(r.static, d.newRoute(ep))
 	}
-	table := &routeTable{byID: make(map[string]*route), deleted: make(map[string]bool)}
+	table := &routeTable{byID: make(map[string]*route), deleted: make(map[string]time.Time)}
 	for _, rt := range r.static {
 		table.byID[rt.endpoint.ID] = rt
 	}
@@ -181,6 +181,7 @@ func (r *routes) renew(ctx context.Context) (*routeTable, error) {
 	r.d.verify.enforce(t)
 	r.current.Store(t)
 	r.d.transports.keep(t)
+	r.d.tenants.keep(t)
 	return t, nil
 }
 
@@ -226,8 +227,10 @@ func (r *routes) apply(old *routeTable, changes *EndpointChanges) *routeTable {
 	}
 	for _, id := range changes.Deleted {
 		delete(t.byID, id)
-		t.deleted[id] = true
+		t.deleted[id] = time.Now()
 	}
+	// What waits for those that were deleted longer ago is old enough to be canceled even if nothing is known of its endpoint.
+	maps.DeleteFunc(t.deleted, func(_ string, at time.Time) bool { return time.Since(at) > 2*unknownMost })
 	for _, ep := range changes.Put {
 		t.byID[ep.ID] = r.d.newRoute(ep)
 		delete(t.deleted, ep.ID)
@@ -313,11 +316,11 @@ func (r *routes) resolve(ctx context.Context, id string) (rt *route, deleted boo
 	if rt := t.byID[id]; rt != nil {
 		return rt, false, nil
 	}
-	if err == nil && !t.deleted[id] {
+	if err == nil && t.deleted[id].IsZero() {
 		t, err = r.refresh(ctx, nil) // it may be younger than the table
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	return t.byID[id], t.deleted[id], nil
+	return t.byID[id], !t.deleted[id].IsZero(), nil
 }
