@@ -14,6 +14,7 @@ const (
 	countAgeNear = 100 * time.Millisecond // beyond that
 	countAgeFull = 10 * time.Millisecond  // when it is full, or this process alone has sent a part of the bound since
 	countPart    = 8                      // that part: an eighth
+	countMust    = 4                      // a process sends no more than that part, a quarter, without a count: then sends wait for one
 	countRest    = 20                     // times what a count took is the least age at which it is made anew
 )
 
@@ -78,6 +79,9 @@ func (g *gauge) waiting() int { return g.counted + g.sent + g.open }
 
 // stale reports whether the count is too old to go by.
 func (g *gauge) stale(now time.Time) bool {
+	if g.at.IsZero() || g.overdue(0) {
+		return true
+	}
 	age := countAge
 	switch waiting := max(g.waiting(), g.wanted); {
 	case waiting >= g.bound, g.sent+g.open > g.bound/countPart:
@@ -85,8 +89,11 @@ func (g *gauge) stale(now time.Time) bool {
 	case waiting >= g.bound/2:
 		age = countAgeNear
 	}
-	return g.at.IsZero() || now.Sub(g.at) >= max(age, countRest*g.took)
+	return now.Sub(g.at) >= max(age, countRest*g.took)
 }
+
+// overdue reports whether this process would have sent too much since the last count, with n more.
+func (g *gauge) overdue(n int) bool { return g.sent+g.open+n > max(g.bound/countMust, 1) }
 
 // admission is the room that a call takes of a backlog.
 type admission struct {
@@ -174,7 +181,8 @@ func wanted(call *sendCall) (room []admission) {
 	return room
 }
 
-// enter takes room, or tells what is full. look: a count would be worth its while; unknown: there has been none of one of them.
+// enter takes room, or tells what is full. look: a count would be worth its while; unknown: there has been none of one of them, or
+// none for too long.
 func (b *backlogs) enter(room []admission) (look, unknown bool, full error) {
 	now := time.Now()
 	b.mu.Lock()
@@ -196,7 +204,7 @@ func (b *backlogs) enter(room []admission) (look, unknown bool, full error) {
 			full = &BacklogError{EndpointID: w.id.endpoint, Tenant: w.id.tenant, Waiting: g.waiting(), New: w.n, Limit: w.bound}
 		}
 		look = look || g.stale(now)
-		unknown = unknown || g.at.IsZero()
+		unknown = unknown || g.at.IsZero() || g.overdue(w.n)
 	}
 	if full == nil {
 		for i := range room {

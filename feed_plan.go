@@ -125,13 +125,14 @@ func (f *feed) planSparse(req *ClaimRequest, most int) {
 	f.nameAll(req)
 }
 
-// part is how many of a claim of most deliveries the next tenant gets in a turn: as much as its share, but not so few that there
-// are very many turns.
+// part is how many of a claim of most deliveries the next element gets in a turn: its part of its tenant's share, but not so few that
+// there are very many turns. One that gets all that it has room for would keep the senders of all others idle meanwhile.
 func (f *fair[E]) part(most int) int {
-	if len(f.due) < 2 {
+	if len(f.due) == 0 {
 		return most
 	}
-	return max(most*f.due[0].weight/f.weight, most/64, 1)
+	s := f.due[0]
+	return max(most*s.weight/f.weight/s.queue.len(), most/64, 1)
 }
 
 // pick takes an endpoint into a plan if it is due and has room for up to most deliveries. It returns how many lanes are due.

@@ -112,8 +112,7 @@ type Endpoint struct {
 
 	// MaxBacklog bounds how many deliveries may wait for it, counting those under way; zero: any number. WhenFull says what
 	// happens then. One process keeps it exactly, save for open transactions. Several may exceed it: each by what it accepts
-	// between two counts, which is up to an eighth of the bound, or what it accepts in 10 ms or 21 times as long as a count takes. Where the oldest
-	// give way, by what all accept in two seconds.
+	// between two counts, which is at most a quarter of the bound. Where the oldest give way, by what all accept in two seconds.
 	MaxBacklog int
 	WhenFull   FullPolicy
 

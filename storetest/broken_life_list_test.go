@@ -48,7 +48,7 @@ func brokenLifeStores() []brokenStore {
 		{"claimHidesEnds", claimHidesEnds, []string{
 			"End/OrderedFirst", "End/OrderedMiddle", "End/OrderedLeased", "End/OrderedRetry", "End/BehindDeadLetter",
 			"End/BlockingDeadLetter", "Expire/Ordered", "Random",
-			"Concurrent/End",
+			"Concurrent/End?",
 		}},
 		{"claimForgetsExpiry", claimForgetsExpiry, []string{
 			"Enqueue/ExpiresAt", "Expire/StillClaimed", "Random",

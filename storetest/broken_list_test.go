@@ -46,6 +46,7 @@ func brokenStores() []brokenStore {
 			"Complete/Woken", "Complete/WokenRetry", "Order/LongKeyLeavesRoom", "End/LeasedLeft", "End/OrderedFirst", "End/OrderedMiddle",
 			"End/OrderedLeased", "End/OldestLeased", "Complete/EndedRepeated", "Expire/Leased", "Expire/LeaseExtended", "Expire/Ordered",
 			"Backlog/LeasedDoNotAge", "Backlog/Parked", "Backlog/CountLeavesOutEnded", "NotBefore/Claim",
+			"Concurrent/End?",
 		}},
 		{"claimLatestFirst", claimLatestFirst, []string{
 			"Claim/EarliestFirst", "Claim/LaneByLane", "Claim/FairnessOrder", "Complete/PoisonedLeavesNothing", "Complete/Repeated",

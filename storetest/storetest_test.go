@@ -48,24 +48,21 @@ func TestBroken(t *testing.T) {
 			got := red(t, unshrunk(), func() Harness {
 				return Harness{Store: tt.breaks(memstore.New()), Without: []string{"Tx", "OpenTx"}}
 			})
-			if tt.name == "claimIgnoresLeases" { // whether what it does twice meets an early end is a matter of timing
-				got = slices.DeleteFunc(got, func(name string) bool { return name == "Concurrent/End" })
-			}
 			wantRed(t, got, tt.red)
 		})
 	}
 }
 
-// wantRed fails unless exactly the cases wanted are red.
+// wantRed fails unless exactly the cases wanted are red. With "?" a case may be red or not: that is a matter of timing.
 func wantRed(t *testing.T, got, want []string) {
 	t.Helper()
 	for _, name := range got {
-		if !slices.Contains(want, name) {
+		if !slices.Contains(want, name) && !slices.Contains(want, name+"?") {
 			t.Errorf("%s is red, and should be green", name)
 		}
 	}
 	for _, name := range want {
-		if !slices.Contains(got, name) {
+		if !slices.Contains(got, name) && !strings.HasSuffix(name, "?") {
 			t.Errorf("%s is green, and should be red", name)
 		}
 	}
