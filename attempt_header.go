@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -126,7 +127,8 @@ func endpointHeader(ep *Endpoint, signed []string) http.Header {
 // echoedLeast is how short a credential may be, in bytes, to be looked for in answers: shorter ones stand there by chance.
 const echoedLeast = 8
 
-// endpointSecrets are the texts of an endpoint's credentials as they go over the wire.
+// endpointSecrets are the texts of an endpoint's credentials as they go over the wire, and the values of its URL's query, as they stand there and as
+// they read.
 func endpointSecrets(ep *Endpoint) (secrets []string) {
 	add := func(s string) {
 		if len(s) >= echoedLeast {
@@ -142,6 +144,15 @@ func endpointSecrets(ep *Endpoint) (secrets []string) {
 	_, coded, _ := strings.Cut(value, " ")
 	add(coded)
 	add(ep.Auth.Secret.Reveal())
+	if u, err := url.Parse(ep.URL); err == nil {
+		for part := range strings.SplitSeq(u.RawQuery, "&") {
+			_, value, _ := strings.Cut(part, "=")
+			add(value)
+			if plain, err := url.QueryUnescape(value); err == nil && plain != value {
+				add(plain)
+			}
+		}
+	}
 	return secrets
 }
 

@@ -252,11 +252,11 @@ func (w writer) Write(p []byte) (int, error) { return w(p) }
 func TestEchoedCredentialsAreNotRecorded(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
-		fmt.Fprintf(w, "%v %s %s", r.Header, user, password)
+		fmt.Fprintf(w, "%v %s %s %s %q", r.Header, user, password, r.RequestURI, r.URL.Query())
 	}))
 	defer srv.Close()
 	ep, canaries := canaryEndpoint(t, "acme")
-	ep.URL, ep.AllowPrivate, ep.TLS, ep.Proxy = srv.URL, true, webhook.ClientTLS{}, ""
+	ep.URL, ep.AllowPrivate, ep.TLS, ep.Proxy = srv.URL+"/?token=canary-query&x=canary%2Bquery", true, webhook.ClientTLS{}, ""
 	d := netDispatcher(t, webhook.DispatcherOptions{})
 	put(t, d, ep)
 	res := sendTest(t, d, "acme")
