@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -33,7 +34,7 @@ type target struct {
 	sequenceHeader string            // canonical; "": the delivery's sequence is not sent
 	header         http.Header       // what the endpoint adds to each request, canonical; nil: nothing
 	secrets        []string          // that the answer may echo, and that are not to be recorded
-	signed         []string          // headers, by alias, that only the scheme may set, besides those that are always reserved
+	taken          []string          // headers, by alias, that neither an event nor a hook sets: the scheme's, and by newTarget those of header
 	transport      http.RoundTripper // nil: the client's own
 	blocked        error             // of the host as it is written; nil when that alone does not refuse it
 }
@@ -48,7 +49,10 @@ func newTarget(op, rawURL string, t target) (*target, error) {
 	if t.timeout <= 0 {
 		return nil, &FieldError{Op: op, Field: "Timeout", Reason: "is " + t.timeout.String() + ", want more than 0"}
 	}
-	t.url, t.blocked = u, checkHost(u)
+	t.url, t.blocked, t.taken = u, checkHost(u), slices.Clip(t.taken)
+	for name := range t.header {
+		t.taken = append(t.taken, alias(name))
+	}
 	return &t, nil
 }
 

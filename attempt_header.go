@@ -97,10 +97,11 @@ func (c *httpClient) requestHeader(t *target, ev *Event) http.Header {
 	return h
 }
 
-// complete sets what the endpoint adds to each request, over what is there, and drops what only its scheme may set.
+// complete sets what the endpoint adds to each request, over what is there, and drops what only its scheme may set, under whatever name servers
+// may take for the same.
 func (t *target) complete(h http.Header) {
-	if len(t.signed) > 0 {
-		maps.DeleteFunc(h, func(name string, _ []string) bool { return slices.Contains(t.signed, alias(name)) })
+	if len(t.taken) > 0 {
+		maps.DeleteFunc(h, func(name string, _ []string) bool { return slices.Contains(t.taken, alias(name)) })
 	}
 	maps.Copy(h, t.header)
 }

@@ -35,7 +35,7 @@ func TestEndpointHeader(t *testing.T) {
 			},
 		}}, ep, other)
 		r.send(t, webhook.Event{Type: "a", Header: http.Header{
-			"X-Both": {"event"}, "X-Event": {"e"}, "Content-Type": {"text/plain"}, "Authorization": {"event"},
+			"X-Both": {"event"}, "X-Event": {"e"}, "Content-Type": {"text/plain"}, "Authorization": {"event"}, "X_Own": {"event"}, // which servers may take for X-Own
 		}})
 		time.Sleep(time.Second)
 		r.stop()
@@ -47,7 +47,7 @@ func TestEndpointHeader(t *testing.T) {
 			if strings.Contains(got.url, "other") {
 				want = http.Header{
 					"X-Both": {"event"}, "User-Agent": {"dispatcher/1"}, "Traceparent": {"hook"}, "X-Event": {"e"},
-					"Content-Type": {"text/plain"}, "Authorization": {"hook"},
+					"Content-Type": {"text/plain"}, "Authorization": {"hook"}, "X_own": {"event"},
 				}
 			}
 			if s := got.header.Get("Signature"); len(s) != 64 {
