@@ -58,8 +58,15 @@ func (d *Dispatcher) DeleteEndpoint(ctx context.Context, id string) error {
 
 // PauseEndpoint puts an endpoint on hold until ResumeEndpoint: events for it are stored and kept, and read as [Held]. Attempts under way
 // go on. It applies at once in this process, and within DispatcherOptions.Poll in others (a second where the store keeps no states). reason
-// is for people.
+// is for people. One that was deleted is [ErrNotFound]; any other ID is taken, as the endpoint may be one that other processes have in code.
 func (d *Dispatcher) PauseEndpoint(ctx context.Context, id, reason string) error {
+	table, err := d.routes.refresh(ctx, nil)
+	if err == nil && table.byID[id] == nil && !table.deleted[id].IsZero() {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("webhook: endpoint %q: %w", id, err)
+	}
 	return d.hold(ctx, id, HoldPaused, reason)
 }
 

@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -70,6 +71,10 @@ func TestDeletedWhileNothingMayBeSent(t *testing.T) {
 					before := sent()
 					if err := c.DeleteEndpoint(t.Context(), "acme"); err != nil {
 						t.Fatal(err)
+					}
+					time.Sleep(100 * time.Millisecond)
+					if err := a.PauseEndpoint(t.Context(), "acme", "too late"); !errors.Is(err, webhook.ErrNotFound) {
+						t.Errorf("pausing it then: %v", err)
 					}
 					if tc.stray {
 						time.Sleep(1500 * time.Millisecond)
