@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -32,7 +34,7 @@ type target struct {
 	sequenceHeader string            // canonical; "": the delivery's sequence is not sent
 	header         http.Header       // what the endpoint adds to each request, canonical; nil: nothing
 	secrets        []string          // that the answer may echo, and that are not to be recorded
-	signed         []string          // headers that only the scheme may set, besides those that are always reserved
+	taken          []string          // headers, by alias, that neither an event nor a hook sets: the scheme's, and by newTarget those of header
 	transport      http.RoundTripper // nil: the client's own
 	blocked        error             // of the host as it is written; nil when that alone does not refuse it
 }
@@ -47,18 +49,22 @@ func newTarget(op, rawURL string, t target) (*target, error) {
 	if t.timeout <= 0 {
 		return nil, &FieldError{Op: op, Field: "Timeout", Reason: "is " + t.timeout.String() + ", want more than 0"}
 	}
-	t.url, t.blocked = u, checkHost(u)
+	t.url, t.blocked, t.taken = u, checkHost(u), slices.Clip(t.taken)
+	for name := range t.header {
+		t.taken = append(t.taken, alias(name))
+	}
 	return &t, nil
 }
 
 // setSequence sets the header for a delivery's place in its ordering key, or removes what an event or a hook has there.
 func (t *target) setSequence(header http.Header, sequence int64) {
-	switch {
-	case t.sequenceHeader == "":
-	case sequence > 0:
+	if t.sequenceHeader == "" {
+		return
+	}
+	own := alias(t.sequenceHeader)
+	maps.DeleteFunc(header, func(name string, _ []string) bool { return alias(name) == own })
+	if sequence > 0 {
 		header[t.sequenceHeader] = []string{strconv.FormatInt(sequence, 10)}
-	default:
-		delete(header, t.sequenceHeader)
 	}
 }
 
@@ -82,8 +88,9 @@ func (r *attemptResult) delivered(rule SuccessRule) bool {
 	return r.Kind == "" && rule.Accepts(r.Status)
 }
 
-// attempt makes one HTTP try: it builds the request, signs it last, sends it once and reads a bounded part of the
+// attempt makes one HTTP try: it builds the request, signs it last, sends it and reads a bounded part of the
 // answer, all before t.timeout or the end of ctx, whichever comes first. Redirects are not followed: a 3xx is a status like any other.
+// The request goes out twice only where a kept connection ended before any of the answer came.
 //
 // prepare, which may be nil, is given the header before it is signed, may add to it, and returns the context that the
 // request is made with.
@@ -113,6 +120,9 @@ func (c *httpClient) attemptIn(ctx context.Context, t *target, ev *Event, sequen
 	res.Duration = time.Since(res.StartedAt)
 	if err != nil {
 		res.Kind, res.Detail, res.Ours = failure(caller, ctx, t, err)
+		if len(t.secrets) > 0 { // what is no answer may be quoted in the error
+			res.Detail = cleanDetail(string(t.hide([]byte(res.Detail))))
+		}
 	}
 	return res
 }
@@ -144,7 +154,7 @@ type outgoing struct {
 	body    bytes.Reader
 }
 
-// again is an http.Request's GetBody: net/http needs it when a kept connection turns out closed before anything was written.
+// again is an http.Request's GetBody, for when a kept connection turns out closed.
 func (o *outgoing) again() (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(o.payload)), nil
 }

@@ -2,8 +2,10 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -105,6 +107,38 @@ func TestAttemptDNSRebinding(t *testing.T) {
 	c.attempt(context.Background(), mustTarget(t, "http://hooks.example:"+port+"/", target{}), &testEvent, nil)
 	if srv.accepted.Load() != 1 {
 		t.Error("the listener cannot be reached at all")
+	}
+}
+
+// An endpoint's own proxy, by a name, is judged when it is dialled; the dispatcher's may be anywhere.
+func TestProxyNameIsGuarded(t *testing.T) {
+	for _, tc := range []struct {
+		proxy          string // %s: host and port
+		own            bool   // of the endpoint
+		allow, reached bool
+	}{
+		{"http://%s", true, false, false}, {"https://%s", true, false, false}, {"socks5://%s", true, false, false},
+		{"http://%s", true, true, true}, {"http://%s", false, false, true},
+	} {
+		srv := newRawServer(t, func(net.Conn) {})
+		_, port, _ := net.SplitHostPort(srv.addr)
+		proxy := fmt.Sprintf(tc.proxy, "proxy.example:"+port)
+		o, ep := &clientOptions{resolver: fakeResolver(t, "127.0.0.1")}, &Endpoint{AllowPrivate: tc.allow}
+		if ep.Proxy = proxy; !tc.own {
+			ep.Proxy = ""
+			o.Proxy, _ = url.Parse(proxy)
+		}
+		c := mustClient(t, o)
+		pools := &transports{base: c.options}
+		rt, err := pools.get(ep)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res := c.attempt(t.Context(), mustTarget(t, "http://hooks.example/", target{transport: rt, allowPrivate: tc.allow}), &testEvent, nil)
+		if blocked := res.Kind == NetErrorBlocked; blocked == tc.reached || (srv.accepted.Load() > 0) != tc.reached {
+			t.Errorf("%+v: %+v, %d connections", tc, res, srv.accepted.Load())
+		}
+		pools.closeIdle()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -18,10 +19,7 @@ const (
 
 // reserved says why a header, in canonical form, cannot be set by an event or an endpoint; "" when it can.
 func reserved(name string) string {
-	if strings.IndexByte(name, '_') >= 0 { // many servers hand X_A and X-A to their programs as the same variable
-		name = http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-"))
-	}
-	switch name {
+	switch name = alias(name); name {
 	case "Host", "Content-Length", "Connection", "Transfer-Encoding", "Trailer", "Upgrade", "Te", "Keep-Alive", "Expect", "Http2-Settings":
 		return "frames the request"
 	case "Signature", "Timestamp", "Api-Version", // the default scheme's; the others' follow
@@ -34,6 +32,14 @@ func reserved(name string) string {
 		return "is for proxies"
 	}
 	return ""
+}
+
+// alias is a header's name in canonical form as many servers hand it to their programs: X_A and X-A are the same variable there.
+func alias(name string) string {
+	if strings.IndexByte(name, '_') >= 0 {
+		name = strings.ReplaceAll(name, "_", "-")
+	}
+	return http.CanonicalHeaderKey(name)
 }
 
 // validateHeader returns a [*FieldError] when an event's Header has a name or value that cannot be sent, sets what the library
@@ -91,10 +97,11 @@ func (c *httpClient) requestHeader(t *target, ev *Event) http.Header {
 	return h
 }
 
-// complete sets what the endpoint adds to each request, over what is there, and drops what only its scheme may set.
+// complete sets what the endpoint adds to each request, over what is there, and drops what only its scheme may set, under whatever name servers
+// may take for the same.
 func (t *target) complete(h http.Header) {
-	for _, name := range t.signed {
-		delete(h, name)
+	if len(t.taken) > 0 {
+		maps.DeleteFunc(h, func(name string, _ []string) bool { return slices.Contains(t.taken, alias(name)) })
 	}
 	maps.Copy(h, t.header)
 }
@@ -108,7 +115,7 @@ func endpointHeader(ep *Endpoint, signed []string) http.Header {
 	}
 	h := make(http.Header, len(ep.Header)+1)
 	for name, vv := range ep.Header {
-		if name = http.CanonicalHeaderKey(name); len(vv) > 0 && reserved(name) == "" && !slices.Contains(signed, name) {
+		if name = http.CanonicalHeaderKey(name); len(vv) > 0 && reserved(name) == "" && !slices.Contains(signed, alias(name)) {
 			h[name] = slices.Clip(slices.Clone(vv))
 		}
 	}
@@ -121,7 +128,8 @@ func endpointHeader(ep *Endpoint, signed []string) http.Header {
 // echoedLeast is how short a credential may be, in bytes, to be looked for in answers: shorter ones stand there by chance.
 const echoedLeast = 8
 
-// endpointSecrets are the texts of an endpoint's credentials as they go over the wire.
+// endpointSecrets are the texts of an endpoint's credentials as they go over the wire, and the values of its URL's query, as they stand there and as
+// they read.
 func endpointSecrets(ep *Endpoint) (secrets []string) {
 	add := func(s string) {
 		if len(s) >= echoedLeast {
@@ -137,6 +145,15 @@ func endpointSecrets(ep *Endpoint) (secrets []string) {
 	_, coded, _ := strings.Cut(value, " ")
 	add(coded)
 	add(ep.Auth.Secret.Reveal())
+	if u, err := url.Parse(ep.URL); err == nil {
+		for part := range strings.SplitSeq(u.RawQuery, "&") {
+			_, value, _ := strings.Cut(part, "=")
+			add(value)
+			if plain, err := url.QueryUnescape(value); err == nil && plain != value {
+				add(plain)
+			}
+		}
+	}
 	return secrets
 }
 
@@ -150,7 +167,7 @@ func (t *target) hide(answer []byte) []byte {
 	return answer[:min(len(answer), keptResponse)]
 }
 
-// schemeHeaders are the names, in canonical form, that a scheme says it sets.
+// schemeHeaders are the names that a scheme says it sets, as alias gives them.
 func schemeHeaders(s Scheme) []string {
 	namer, ok := s.(HeaderNamer)
 	if !ok {
@@ -159,7 +176,7 @@ func schemeHeaders(s Scheme) []string {
 	var names []string
 	for _, name := range namer.HeaderNames() {
 		if name != "" {
-			names = append(names, http.CanonicalHeaderKey(name))
+			names = append(names, alias(name))
 		}
 	}
 	return names

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -462,5 +464,37 @@ func TestValidateHeader(t *testing.T) {
 	}
 	for _, h := range []http.Header{many, {"X-A": {strings.Repeat("v", maxEventHeader)}}, {"X-A": {"1"}, "x-a": {"2"}}} {
 		wantFieldError(t, validateHeader(h), "Header")
+	}
+}
+
+// A receiver that closes a kept connection just as the next request comes over it costs no attempt: the request goes out once more.
+func TestAttemptOverAClosingConnection(t *testing.T) {
+	ids := make(chan string, 9)
+	srv := newRawServer(t, func(c net.Conn) {
+		r := bufio.NewReader(c)
+		for n := range 2 {
+			req, _, err := readRequest(r)
+			if err != nil {
+				return
+			}
+			if ids <- req.Header.Get("X-Id"); n == 0 {
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			}
+		}
+	})
+	c := mustClient(t, &clientOptions{AllowPrivate: true})
+	tg := mustTarget(t, srv.url, target{})
+	for n := 1; n <= 4; n++ {
+		ev := Event{Payload: []byte("x"), Header: http.Header{"X-Id": {strconv.Itoa(n)}}}
+		if res := c.attempt(t.Context(), tg, &ev, nil); res.Status != 200 || res.Kind != "" {
+			t.Errorf("attempt %d: %+v", n, res)
+		}
+	}
+	var got []string
+	for range len(ids) {
+		got = append(got, <-ids)
+	}
+	if diff := cmp.Diff([]string{"1", "2", "2", "3", "3", "4", "4"}, got); diff != "" || srv.accepted.Load() != 4 {
+		t.Errorf("%d connections; requests (-want +got):\n%s", srv.accepted.Load(), diff)
 	}
 }

@@ -3,7 +3,6 @@ package webhook
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -151,14 +150,15 @@ func (d *Dispatcher) checkSending(ep *Endpoint, profile *Profile, bad func(field
 	return checkOwnHeaders(ep, schemeHeaders(profile.Scheme), bad)
 }
 
-// checkOwnHeaders checks that no two of an endpoint's settings set one header, and none one that its scheme signs with.
+// checkOwnHeaders checks that no two of an endpoint's settings set one header, and none one that its scheme signs with. Names that servers
+// may take for each other count as one.
 func checkOwnHeaders(ep *Endpoint, signed []string, bad func(field, reason string) error) error {
-	auth, sequence := ep.Auth.headerName(), ""
+	auth, sequence := alias(ep.Auth.headerName()), ""
 	if ep.SequenceHeader != "" {
 		if !h1.ValidName(ep.SequenceHeader) {
 			return bad("SequenceHeader", fmt.Sprintf("%.40q is not a header name", ep.SequenceHeader))
 		}
-		sequence = http.CanonicalHeaderKey(ep.SequenceHeader)
+		sequence = alias(ep.SequenceHeader)
 		if why := reserved(sequence); why != "" {
 			return bad("SequenceHeader", sequence+" "+why)
 		}
@@ -173,7 +173,7 @@ func checkOwnHeaders(ep *Endpoint, signed []string, bad func(field, reason strin
 		return bad("SequenceHeader", sequence+" belongs to the signature")
 	}
 	for name := range ep.Header {
-		switch name = http.CanonicalHeaderKey(name); {
+		switch name = alias(name); {
 		case name == auth:
 			return bad("Header", auth+" is set by Auth")
 		case name == sequence:

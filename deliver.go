@@ -32,7 +32,7 @@ func (d *Dispatcher) slowDown(records context.Context, it *item) {
 
 // deliver makes an attempt, if it may be made, and says what became of it.
 func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Duration) {
-	rt, deleted, err := d.routes.resolve(ctx, it.Delivery.EndpointID)
+	rt, deleted, err := d.routes.resolve(ctx, it.Delivery.EndpointID, it.Delivery.CreatedAt)
 	switch {
 	case err != nil:
 		return d.returned(it, time.Second, "its endpoint could not be read"), 0

@@ -200,12 +200,21 @@ func (o *DispatcherOptions) setDefaults() error {
 		trace = *o.Trace
 	}
 	o.Trace = &trace
+	o.own()
+	return nil
+}
+
+// own copies what o points to and a caller may change.
+func (o *DispatcherOptions) own() {
+	if o.Proxy != nil {
+		proxy := *o.Proxy
+		o.Proxy = &proxy
+	}
 	o.Profiles = slices.Clone(o.Profiles)
 	o.Endpoints = slices.Clone(o.Endpoints)
 	for i := range o.Endpoints {
 		o.Endpoints[i] = cloneEndpoint(o.Endpoints[i])
 	}
-	return nil
 }
 
 // cloneEndpoint copies all that ep points to.

@@ -35,7 +35,7 @@ func TestEndpointHeader(t *testing.T) {
 			},
 		}}, ep, other)
 		r.send(t, webhook.Event{Type: "a", Header: http.Header{
-			"X-Both": {"event"}, "X-Event": {"e"}, "Content-Type": {"text/plain"}, "Authorization": {"event"},
+			"X-Both": {"event"}, "X-Event": {"e"}, "Content-Type": {"text/plain"}, "Authorization": {"event"}, "X_Own": {"event"}, // which servers may take for X-Own
 		}})
 		time.Sleep(time.Second)
 		r.stop()
@@ -47,7 +47,7 @@ func TestEndpointHeader(t *testing.T) {
 			if strings.Contains(got.url, "other") {
 				want = http.Header{
 					"X-Both": {"event"}, "User-Agent": {"dispatcher/1"}, "Traceparent": {"hook"}, "X-Event": {"e"},
-					"Content-Type": {"text/plain"}, "Authorization": {"hook"},
+					"Content-Type": {"text/plain"}, "Authorization": {"hook"}, "X_own": {"event"},
 				}
 			}
 			if s := got.header.Get("Signature"); len(s) != 64 {
@@ -115,6 +115,8 @@ func TestReservedHeadersOfEndpoints(t *testing.T) {
 		{"Header", func(ep *webhook.Endpoint) { ep.Header = http.Header{"Webhook_Signature": {"x"}} }},
 		{"Header", func(ep *webhook.Endpoint) { ep.Header = http.Header{"X-A": {"a\r\nX-B: b"}} }},
 		{"Header", func(ep *webhook.Endpoint) { ep.Header = http.Header{"Own-Signature": {"x"}} }},
+		{"Header", func(ep *webhook.Endpoint) { ep.Header = http.Header{"own_signature": {"x"}} }},
+		{"Header", func(ep *webhook.Endpoint) { ep.Header, ep.SequenceHeader = http.Header{"X_Seq": {"x"}}, "X-Seq" }},
 		{"Header", func(ep *webhook.Endpoint) {
 			ep.Header, ep.Auth = http.Header{"authorization": {"x"}}, webhook.Bearer(key)
 		}},
@@ -171,15 +173,23 @@ func TestSchemeOfAUserKeepsItsHeaders(t *testing.T) {
 		r := run(t, webhook.DispatcherOptions{Profiles: []webhook.Profile{ownProfile()}, Trace: &webhook.Trace{
 			AttemptStart: func(ctx context.Context, info webhook.AttemptStartInfo) context.Context {
 				info.Header.Add("Own-Signature", "forged by a hook")
+				info.Header.Add("Own_Signature", "forged by a hook")
 				return ctx
 			},
 		}}, ep)
 		for _, body := range []string{"", "x"} {
-			r.send(t, webhook.Event{Type: "a", Payload: []byte(body), Header: http.Header{"Own-Signature": {"forged"}}})
+			r.send(t, webhook.Event{Type: "a", Payload: []byte(body), Header: http.Header{"Own-Signature": {"forged"}, "own_Signature": {"forged"}}})
 			time.Sleep(time.Second)
 		}
 		r.stop()
 		got := r.rc.requests()
+		for _, g := range got {
+			for name := range g.header {
+				if strings.Contains(name, "_") {
+					t.Errorf("%s was sent", name)
+				}
+			}
+		}
 		if len(got) != 2 || got[0].header["Own-Signature"] != nil || !cmp.Equal(got[1].header["Own-Signature"], []string{"signed"}) {
 			t.Errorf("got %v", got)
 		}

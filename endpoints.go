@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // What a store may lack, or do wrong.
@@ -33,21 +34,39 @@ func (d *Dispatcher) PutEndpoint(ctx context.Context, ep Endpoint) error {
 	})
 }
 
-// DeleteEndpoint removes an endpoint from the store; [ErrNotFound] when there is none. What waits for it ends as canceled
-// when its turn comes; with a process that was not running at the time, an hour after it was sent.
+// DeleteEndpoint removes an endpoint from the store; [ErrNotFound] when there is none. What waits for it ends as canceled when its turn comes,
+// and two seconds later where it was on hold; with a process that was not running at the time, an hour after it was sent. What is blocked
+// behind a dead letter still waits for [Dispatcher.ReleaseKey] or [Dispatcher.Cancel]. An endpoint that is put under the same ID later is a new
+// one: neither on hold nor slowed down, and to be verified anew.
 func (d *Dispatcher) DeleteEndpoint(ctx context.Context, id string) error {
 	return d.change(ctx, id, func() error {
 		if d.routes.store == nil {
 			return errNoEndpoints
 		}
-		return d.routes.store.DeleteEndpoint(ctx, id)
+		if err := d.routes.store.DeleteEndpoint(ctx, id); err != nil {
+			return err
+		}
+		if d.routes.isGiven(id) {
+			return nil // the one in code goes on
+		}
+		if err := d.health.deleted(ctx, id); err != nil {
+			return fmt.Errorf("it is deleted, but what was known of it is not, which ResumeEndpoint may try again: %w", err)
+		}
+		return nil
 	})
 }
 
 // PauseEndpoint puts an endpoint on hold until ResumeEndpoint: events for it are stored and kept, and read as [Held]. Attempts under way
 // go on. It applies at once in this process, and within DispatcherOptions.Poll in others (a second where the store keeps no states). reason
-// is for people.
+// is for people. One that was deleted is [ErrNotFound]; any other ID is taken, as the endpoint may be one that other processes have in code.
 func (d *Dispatcher) PauseEndpoint(ctx context.Context, id, reason string) error {
+	table, err := d.routes.refresh(ctx, nil)
+	if err == nil && table.byID[id] == nil && !table.deleted[id].IsZero() {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("webhook: endpoint %q: %w", id, err)
+	}
 	return d.hold(ctx, id, HoldPaused, reason)
 }
 
@@ -65,7 +84,7 @@ func (d *Dispatcher) ResumeEndpoint(ctx context.Context, id string) error {
 				return err
 			}
 		}
-		rt, _, err := d.routes.resolve(ctx, id)
+		rt, _, err := d.routes.resolve(ctx, id, time.Time{})
 		if err != nil {
 			return err
 		}

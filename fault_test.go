@@ -24,7 +24,8 @@ func failedDial(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Err: os.NewSyscallError("connect", err)}
 }
 
-// Two hours of our own faults costs a delivery nothing but time, even one without a single retry; each try is recorded.
+// Two hours of our own faults costs a delivery nothing but time, even one without a single retry, and its endpoint no health; each try is
+// recorded.
 func TestOwnFaultsCountForNothing(t *testing.T) {
 	for name, fault := range map[string]error{
 		"out of sockets":    failedDial("dial", syscall.EMFILE),
@@ -42,11 +43,14 @@ func TestOwnFaultsCountForNothing(t *testing.T) {
 					}
 					return 200, nil, nil
 				}}}
-				ep := endpoint(t, "acme")
+				ep := watchedEndpoint(t, "acme", webhook.Graduated())
 				ep.Schedule, ep.MaxInFlight = webhook.NoRetry(), 1
 				r.start(t, webhook.DispatcherOptions{}, ep)
 				id := r.send(t, webhook.Event{Type: "a"})
 				time.Sleep(time.Hour)
+				if h, err := r.Health(t.Context(), "acme"); err != nil || h.Stage != webhook.HealthOK || !h.FailingSince.IsZero() || !h.LastFailure.IsZero() || h.Failures != 0 {
+					t.Errorf("the endpoint's health is %+v, %v", h, err)
+				}
 				del := r.delivery(t, id)
 				if del.State != webhook.Queued || del.Attempts != 0 || !strings.HasPrefix(del.Reason, "ours: ") || !strings.HasSuffix(del.Reason, "; not counted") {
 					t.Errorf("while it lasts: %+v", del)

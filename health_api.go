@@ -43,7 +43,7 @@ func (d *Dispatcher) healthRoute(ctx context.Context, endpointID string) (*route
 	if err := d.health.read(ctx); err != nil {
 		return nil, now, err
 	}
-	rt, _, err := d.routes.resolve(ctx, endpointID)
+	rt, _, err := d.routes.resolve(ctx, endpointID, time.Time{})
 	if err == nil && rt == nil {
 		err = ErrNotFound
 	}

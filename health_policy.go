@@ -28,7 +28,7 @@ const (
 // HealthPolicy means "as the profile says"; make one with [Graduated], [FailingFor] or [NoHealth] and change its fields.
 // The fields are exported so that a store can keep it as JSON. Durations are at most 365 days, and a zero one is its default.
 //
-// Whatever the policy, a test or a manual attempt does not count, nor does a failure of our own (proxy, resolver, this machine, the
+// Whatever the policy, a test ([Dispatcher.SendTest]) does not count, nor does a failure of our own (proxy, resolver, this machine, the
 // database), and nothing that waits for an endpoint on hold is lost: it reads as [Held] until the hold ends.
 type HealthPolicy struct {
 	// Kind is "graduated", "failing" or "off"; "" is the zero HealthPolicy.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync/atomic"
+	"time"
 )
 
 // changeTries is how often a change is tried when others change the same state at the same time.
@@ -197,6 +198,37 @@ func (h *health) resume(ctx context.Context, rt *route, reason string, may func(
 	return err
 }
 
+// deletedRest is how long a hold outlives its endpoint: until every process knows that there is nothing to send to any more.
+const deletedRest = 2 * routesAge
+
+// deleted is told that an endpoint was deleted. What waits for it must be claimed to be canceled, so what keeps it from that ends: not before
+// those that do not know yet would send it. Of what was known of the endpoint nothing is left to one that gets the same ID.
+func (h *health) deleted(ctx context.Context, id string) error {
+	rest := func(now time.Time) *HoldRequest { // a pause, of which neither health nor verification makes anything
+		return &HoldRequest{Now: now, EndpointID: id, Kind: HoldPaused, Reason: "its endpoint was deleted", Until: now.Add(deletedRest)}
+	}
+	if h.states == nil {
+		if h.d.statuses.get(id).hold.Load() == nil {
+			return nil
+		}
+		now, err := h.d.clock.now(ctx)
+		if err != nil {
+			return err
+		}
+		return h.d.routes.holds.Hold(ctx, rest(now))
+	}
+	if err := h.read(ctx); err != nil {
+		return err
+	}
+	return h.change(ctx, h.routeOf(id), func(s *stepping) *edit {
+		if s.was.onHold(s.now) == nil && s.was.notBefore == 0 && s.was.doc == (healthDoc{}) {
+			return nil
+		}
+		s.next.doc, s.next.notBefore = healthDoc{}, 0
+		return &edit{hold: rest(microTime(s.now))}
+	})
+}
+
 // resumed is told that the hold of an endpoint was ended otherwise: what was kept goes out at a safe pace.
 func (h *health) resumed(ctx context.Context, id string) {
 	rt := h.routeOf(id)
@@ -282,7 +314,7 @@ func (h *health) applied(ctx context.Context, p *planned, put *NewState, version
 // tell calls the hook and writes to the log.
 func (h *health) tell(ctx context.Context, rt *route, news []HealthInfo) {
 	for _, info := range news {
-		info.EndpointID, info.Tenant, info.URL = rt.endpoint.ID, rt.endpoint.Tenant, redactURL(rt.endpoint.URL)
+		info.EndpointID, info.Tenant, info.URL = rt.endpoint.ID, rt.endpoint.Tenant, RedactURL(rt.endpoint.URL)
 		h.d.traceHealth(ctx, info)
 	}
 }

@@ -11,7 +11,11 @@ type fair[E any] struct {
 	last   *share[E]   // the one asked for last: mostly it is asked for again
 	now    uint64      // the pass of the last turn
 	weight int         // of all in due together
+	most   int         // of shares before some are forgotten; 0: sharesLeast
 }
+
+// sharesLeast is how many tenants are remembered at least.
+const sharesLeast = 1024
 
 // share is a tenant's part of a fair.
 type share[E any] struct {
@@ -19,7 +23,8 @@ type share[E any] struct {
 	queue  fifo[E]
 	pass   uint64
 	weight int
-	at     int // its place in due; -1: none
+	at     int  // its place in due; -1: none
+	asked  bool // for since tenants were forgotten last
 }
 
 // strideUnit is what a tenant of weight 1 is charged. Passes wrap around after 2^64; they are compared by their difference,
@@ -34,14 +39,30 @@ func (f *fair[E]) of(t *tenant) *share[E] {
 	}
 	s := f.shares[t]
 	if s == nil {
-		if f.shares == nil {
-			f.shares = make(map[*tenant]*share[E])
-		}
+		f.forget()
 		s = &share[E]{tenant: t, pass: f.now, at: -1}
 		f.shares[t] = s
 	}
-	f.last = s
+	f.last, s.asked = s, true
 	return s
+}
+
+// forget makes room for one more tenant: there may be any number in the course of time. A tenant without elements is forgotten when it has no more
+// than its share, and in any case when it was not asked for while as many others came as are remembered: then what it was ahead is forgiven.
+func (f *fair[E]) forget() {
+	if f.shares == nil {
+		f.shares = make(map[*tenant]*share[E])
+	}
+	if len(f.shares) < max(f.most, sharesLeast) {
+		return
+	}
+	for t, s := range f.shares {
+		if s.at < 0 && (!s.asked || int64(s.pass-f.now) <= 0) {
+			delete(f.shares, t)
+		}
+		s.asked = false
+	}
+	f.most, f.last = max(2*len(f.shares), sharesLeast), nil
 }
 
 // push adds an element. A tenant that had none has no credit from the time when it had none.

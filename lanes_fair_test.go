@@ -87,6 +87,44 @@ func TestFairGivesNoCreditForIdleTime(t *testing.T) {
 	}
 }
 
+// Any number of tenants may come and go: those without elements are forgotten, with what they are ahead only when very many others came.
+func TestFairForgetsTenants(t *testing.T) {
+	var f fair[int]
+	busy, ahead := newTenant("busy", 1), newTenant("ahead", 1)
+	f.push(busy, 0)
+	f.charge(ahead, 1_000_000)
+	most := 0
+	for i := range 100_000 {
+		tn := newTenant(fmt.Sprint(i), 1)
+		f.push(tn, i)
+		if e, whose, _ := f.pop(); whose == busy {
+			f.push(busy, e)
+		} else {
+			f.charge(whose, 1) // nobody's turn moves on by it: each is ahead for ever
+		}
+		most = max(most, len(f.shares))
+		if i < 20*sharesLeast && i%(sharesLeast/2) == 0 && !f.isAhead(ahead) {
+			t.Fatalf("tenant %d: one that is asked for all the time was forgotten", i)
+		}
+	}
+	if most > 4*sharesLeast {
+		t.Errorf("%d tenants are remembered, want at most %d", most, 4*sharesLeast)
+	}
+	if f.hasNone(busy) || f.isAhead(ahead) {
+		t.Error("the busy one was forgotten, or one that nobody asked for was not")
+	}
+	for i := range 3 * sharesLeast { // all have something
+		f.push(newTenant(fmt.Sprint("kept", i), 1), i)
+	}
+	n := 0
+	for _, _, ok := f.pop(); ok; _, _, ok = f.pop() {
+		n++
+	}
+	if n < 3*sharesLeast {
+		t.Errorf("%d elements came of %d", n, 3*sharesLeast)
+	}
+}
+
 // The heap agrees with a model that looks at everything, through pushes, pops, charges, refunds and new weights.
 func TestFairAgainstModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))

@@ -110,7 +110,8 @@ func (ep Endpoint) String() string { return ep.ID + " (" + RedactURL(ep.URL) + "
 // GoString shows no secret; it is no Go syntax.
 func (ep Endpoint) GoString() string { return fmt.Sprintf("%+v", ep.shown()) }
 
-// Format shows String for every verb but %+v and %#v, which show all fields: no secret, no query value, no header value.
+// Format shows String for every verb but %+v and %#v, which show all fields: no secret, no query value, no header value. fmt calls no
+// methods on what it finds in unexported fields: there it shows URL, Header and Proxy as they are, and of Secrets, Auth and TLS.Key nothing.
 func (ep Endpoint) Format(f fmt.State, verb rune) {
 	if verb == 'v' && (f.Flag('+') || f.Flag('#')) {
 		_, _ = io.WriteString(f, ep.GoString())
@@ -134,6 +135,32 @@ func (ep Endpoint) LogValue() slog.Value {
 // MarshalJSON shows all fields, with secrets, header values, user info and query values redacted: fit for a dashboard, not for
 // storing.
 func (ep Endpoint) MarshalJSON() ([]byte, error) { return json.Marshal(ep.shown()) }
+
+// shownOptions is a DispatcherOptions without its methods.
+type shownOptions DispatcherOptions
+
+// String shows all fields, the proxy without its user info and endpoints as [Endpoint] shows itself.
+func (o DispatcherOptions) String() string {
+	if o.Proxy != nil {
+		o.Proxy = &url.URL{Scheme: o.Proxy.Scheme, Host: o.Proxy.Host}
+	}
+	return fmt.Sprintf("%+v", shownOptions(o))
+}
+
+// GoString is String.
+func (o DispatcherOptions) GoString() string { return o.String() }
+
+// Format shows String for every verb.
+func (o DispatcherOptions) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, o.String()) }
+
+// LogValue is String.
+func (o DispatcherOptions) LogValue() slog.Value { return slog.StringValue(o.String()) }
+
+// String is the dispatcher's name in leases ([DispatcherOptions].Owner).
+func (d *Dispatcher) String() string { return "dispatcher " + d.opts.Owner }
+
+// Format shows String for every verb: fmt would show what endpoints in code have, without asking them.
+func (d *Dispatcher) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, d.String()) }
 
 // shownTLS is what is shown of a ClientTLS.
 type shownTLS struct {

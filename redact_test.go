@@ -97,9 +97,19 @@ func wantNoCanary(t *testing.T, what, text string, canaries []string) {
 
 func TestEndpointShowsNoSecret(t *testing.T) {
 	ep, canaries := canaryEndpoint(t, "acme")
+	proxy, err := url.Parse(ep.Proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := webhook.DispatcherOptions{Endpoints: []webhook.Endpoint{ep}, Proxy: proxy, Owner: "shown"}
+	d, err := webhook.NewDispatcher(memstore.New(), &options)
+	if err != nil {
+		t.Fatal(err)
+	}
 	forms := map[string]any{
+		"options with a proxy": options, "pointer to options": &options, "nested options": struct{ O any }{options}, "dispatcher": d,
 		"value": ep, "pointer": &ep, "slice": []webhook.Endpoint{ep}, "nested": struct{ E webhook.Endpoint }{ep}, "map": map[string]webhook.Endpoint{"x": ep},
-		"TLS": ep.TLS, "Auth": ep.Auth, "options": webhook.DispatcherOptions{Endpoints: []webhook.Endpoint{ep}},
+		"TLS": ep.TLS, "Auth": ep.Auth,
 	}
 	for name, v := range forms {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%T", "%08.3f", "%!"} {
@@ -115,7 +125,7 @@ func TestEndpointShowsNoSecret(t *testing.T) {
 			slog.New(handler(&b)).Info("x", slog.Any("v", v), slog.Group("g", slog.Any("v", v)))
 			wantNoCanary(t, name+" slog", b.String(), canaries)
 		}
-		if text, err := json.Marshal(v); name != "options" && err != nil {
+		if text, err := json.Marshal(v); !strings.Contains(name, "options") && err != nil {
 			t.Errorf("%s: %v", name, err)
 		} else {
 			wantNoCanary(t, name+" JSON", string(text), canaries)
@@ -124,6 +134,12 @@ func TestEndpointShowsNoSecret(t *testing.T) {
 		wantNoCanary(t, name+" XML", string(text), canaries)
 	}
 	// What may be shown is.
+	if text := fmt.Sprintf("%v", options); !strings.Contains(text, "http://proxy.example:3128") || !strings.Contains(text, "Owner:shown") {
+		t.Errorf("options are %s", text)
+	}
+	if proxy.User == nil {
+		t.Error("showing the options has changed them")
+	}
 	if got := ep.String(); got != "acme (https://acme.example/hooks?token=…)" {
 		t.Errorf("String is %q", got)
 	}
@@ -236,16 +252,30 @@ func (w writer) Write(p []byte) (int, error) { return w(p) }
 func TestEchoedCredentialsAreNotRecorded(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
-		fmt.Fprintf(w, "%v %s %s", r.Header, user, password)
+		fmt.Fprintf(w, "%v %s %s %s %q", r.Header, user, password, r.RequestURI, r.URL.Query())
 	}))
 	defer srv.Close()
 	ep, canaries := canaryEndpoint(t, "acme")
-	ep.URL, ep.AllowPrivate, ep.TLS, ep.Proxy = srv.URL, true, webhook.ClientTLS{}, ""
+	ep.URL, ep.AllowPrivate, ep.TLS, ep.Proxy = srv.URL+"/?token=canary-query&x=canary%2Bquery", true, webhook.ClientTLS{}, ""
 	d := netDispatcher(t, webhook.DispatcherOptions{})
 	put(t, d, ep)
 	res := sendTest(t, d, "acme")
 	wantNoCanary(t, "the answer", string(res.Response), canaries)
 	if !res.Delivered || !strings.Contains(string(res.Response), "X-Key:[[redacted]]") {
 		t.Errorf("%+v: %s", res, res.Response)
+	}
+	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\n%s\r\n\r\n", r.Header.Get("X-Key")) // which the error quotes
+	})
+	res = sendTest(t, d, "acme")
+	wantNoCanary(t, "the error", res.Detail, canaries)
+	if res.Error != webhook.NetErrorProtocol || !strings.Contains(res.Detail, "[redacted]") {
+		t.Errorf("%+v", res)
 	}
 }

@@ -53,7 +53,7 @@ func (d *Dispatcher) newRoute(ep Endpoint) *route {
 	signed := schemeHeaders(p.Scheme)
 	rt.target, rt.err = newTarget("endpoint", ep.URL, target{
 		signer: signer, timeout: timeout, allowPrivate: ep.AllowPrivate, sequenceHeader: http.CanonicalHeaderKey(ep.SequenceHeader),
-		header: endpointHeader(&ep, signed), secrets: endpointSecrets(&ep), signed: signed, transport: transport,
+		header: endpointHeader(&ep, signed), secrets: endpointSecrets(&ep), taken: signed, transport: transport,
 	})
 	return rt
 }

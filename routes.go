@@ -52,7 +52,7 @@ type routeTable struct {
 	madeAt  time.Time
 	version int64
 	byID    map[string]*route
-	deleted map[string]bool // endpoints that this process has seen deleted
+	deleted map[string]time.Time // endpoints that this process has seen deleted, and when it asked; the store's clock
 	tenants map[string]*subscriptions
 	verify  []*route // that must be verified before their first delivery
 }
@@ -78,7 +78,7 @@ func newRoutes(d *Dispatcher, store Store) (*routes, error) {
 		seen[ep.ID] = true
 		r.static = append(r.static, d.newRoute(ep))
 	}
-	table := &routeTable{byID: make(map[string]*route), deleted: make(map[string]bool)}
+	table := &routeTable{byID: make(map[string]*route), deleted: make(map[string]time.Time)}
 	for _, rt := range r.static {
 		table.byID[rt.endpoint.ID] = rt
 	}
@@ -101,6 +101,11 @@ func (r *routes) table(ctx context.Context, tx Enqueuer) (*routeTable, error) {
 	return r.refresh(ctx, t)
 }
 
+// isGiven reports whether an endpoint is given in code.
+func (r *routes) isGiven(id string) bool {
+	return slices.ContainsFunc(r.static, func(rt *route) bool { return rt.endpoint.ID == id })
+}
+
 func (r *routes) isStatic() bool { return r.store == nil && r.holds == nil }
 
 // changesReader is a caller's transaction that can read endpoints itself: asking the store would take a second
@@ -121,7 +126,7 @@ func (r *routes) within(ctx context.Context, t *routeTable, tx changesReader) (*
 	if changes.Version == t.version {
 		return t, nil
 	}
-	return r.apply(t, changes), nil
+	return r.apply(t, changes, r.d.clock.estimate()), nil
 }
 
 // refreshSoon brings the table up to date in the background, as soon as the store has a connection to spare, so that the next
@@ -165,12 +170,13 @@ func (r *routes) refresh(ctx context.Context, old *routeTable) (*routeTable, err
 // renew reads the store and replaces the table. The caller has the turn.
 func (r *routes) renew(ctx context.Context) (*routeTable, error) {
 	asked, old := time.Now(), r.current.Load()
+	now := r.d.clock.estimate()
 	changes, holds, err := r.read(ctx, old.version)
 	if err != nil {
 		r.failure, r.failedAt = err, time.Now()
 		return nil, err
 	}
-	t := r.apply(old, changes)
+	t := r.apply(old, changes, now)
 	t.madeAt = asked
 	r.failure = nil
 	if r.d.health.states != nil {
@@ -181,6 +187,7 @@ func (r *routes) renew(ctx context.Context) (*routeTable, error) {
 	r.d.verify.enforce(t)
 	r.current.Store(t)
 	r.d.transports.keep(t)
+	r.d.tenants.keep(t)
 	return t, nil
 }
 
@@ -213,8 +220,8 @@ func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChan
 	return changes, holds, nil
 }
 
-// apply makes a new table of an old one.
-func (r *routes) apply(old *routeTable, changes *EndpointChanges) *routeTable {
+// apply makes a new table of an old one, by changes that were asked for at now.
+func (r *routes) apply(old *routeTable, changes *EndpointChanges, now time.Time) *routeTable {
 	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, deleted: old.deleted, tenants: old.tenants, verify: old.verify}
 	restored := changes.Version < old.version // from a backup: changes are all that there is
 	if len(changes.Put)+len(changes.Deleted) == 0 && !restored {
@@ -226,8 +233,10 @@ func (r *routes) apply(old *routeTable, changes *EndpointChanges) *routeTable {
 	}
 	for _, id := range changes.Deleted {
 		delete(t.byID, id)
-		t.deleted[id] = true
+		t.deleted[id] = now
 	}
+	// What waits for those that were deleted longer ago is old enough to be canceled even if nothing is known of its endpoint.
+	maps.DeleteFunc(t.deleted, func(_ string, at time.Time) bool { return now.Sub(at) > 2*unknownMost })
 	for _, ep := range changes.Put {
 		t.byID[ep.ID] = r.d.newRoute(ep)
 		delete(t.deleted, ep.ID)
@@ -303,8 +312,9 @@ func (r *routes) lookup(id string) *route {
 }
 
 // resolve returns the endpoint's route for an attempt, no older than routesAge; nil when there is no such endpoint, with
-// deleted when that is since this process has been looking. Without that, another process may have it in code.
-func (r *routes) resolve(ctx context.Context, id string) (rt *route, deleted bool, err error) {
+// deleted when that is since this process has been looking. Without that, another process may have it in code. created is when what is to be
+// sent was; zero: just now.
+func (r *routes) resolve(ctx context.Context, id string, created time.Time) (rt *route, deleted bool, err error) {
 	t, err := r.table(ctx, nil)
 	if err != nil {
 		// What was known a moment ago is better than standing still while the store is away.
@@ -313,11 +323,12 @@ func (r *routes) resolve(ctx context.Context, id string) (rt *route, deleted boo
 	if rt := t.byID[id]; rt != nil {
 		return rt, false, nil
 	}
-	if err == nil && !t.deleted[id] {
-		t, err = r.refresh(ctx, nil) // it may be younger than the table
+	if at, known := t.deleted[id]; err == nil && (!known || created.IsZero() || !created.Before(at)) {
+		t, err = r.refresh(ctx, nil) // it may be younger than the table, or there again
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	return t.byID[id], t.deleted[id], nil
+	_, deleted = t.deleted[id]
+	return t.byID[id], deleted, nil
 }

@@ -33,9 +33,12 @@ type SecretChecker interface {
 	CheckSecret(s Secret) error
 }
 
-// HeaderNamer is what a [Scheme] also implements to name the headers that it sets: endpoints that sign with it may not set them
-// otherwise, and those of an event or a hook are dropped. The schemes of this library need no such protection, but for names that can be
-// configured: theirs are refused for every event and endpoint.
+// HeaderNamer is what a [Scheme] also implements to name the headers that it sets, in any case of letters. An endpoint that signs with it
+// is refused if its Header, Auth or SequenceHeader sets one of them, and on attempts for such an endpoint what an event or a hook has set
+// there is dropped before Sign is called. Other endpoints may use the names as they like.
+//
+// A scheme needs it only for names that no other endpoint has to leave alone: the fixed ones of this library's schemes are refused for
+// all events and endpoints, whatever they sign with.
 type HeaderNamer interface {
 	HeaderNames() []string
 }

@@ -57,6 +57,14 @@ func headerValues(h http.Header, name string) []string {
 // DecodeHex reads an HMAC-SHA256 in hex of either case. Its errors are [*VerifyError]s: [ErrSignatureTruncated] when it is short,
 // [ErrHeaderTooLong], and [ErrHeaderMalformed] for anything but hex digits. For writers of a [Scheme].
 func DecodeHex(text string) (mac [sha256.Size]byte, err error) {
+	if len(text) == macHexLen {
+		var digits [macHexLen]byte
+		copy(digits[:], text)
+		if _, err := hex.Decode(mac[:], digits[:]); err == nil {
+			return mac, nil
+		}
+		mac = [sha256.Size]byte{}
+	}
 	if len(text) <= maxHeaderBytes {
 		for i := range len(text) {
 			if !isHexDigit(text[i]) {
@@ -64,18 +72,10 @@ func DecodeHex(text string) (mac [sha256.Size]byte, err error) {
 			}
 		}
 	}
-	switch {
-	case len(text) < macHexLen:
+	if len(text) < macHexLen {
 		return mac, verifyErrorf(ErrSignatureTruncated, "signature has %d hex digits, want %d", len(text), macHexLen)
-	case len(text) > macHexLen:
-		return mac, verifyErrorf(ErrHeaderTooLong, "signature has %d hex digits, want %d", len(text), macHexLen)
 	}
-	var digits [macHexLen]byte
-	copy(digits[:], text)
-	if _, err := hex.Decode(mac[:], digits[:]); err != nil {
-		return mac, verifyErrorf(ErrHeaderMalformed, "signature is not hex")
-	}
-	return mac, nil
+	return mac, verifyErrorf(ErrHeaderTooLong, "signature has %d hex digits, want %d", len(text), macHexLen)
 }
 
 func isHexDigit(c byte) bool {

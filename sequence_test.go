@@ -78,15 +78,21 @@ func TestSequenceHeaderIsTheLibrarys(t *testing.T) {
 		r := run(t, webhook.DispatcherOptions{Trace: &webhook.Trace{
 			AttemptStart: func(ctx context.Context, info webhook.AttemptStartInfo) context.Context {
 				info.Header.Set("webhook-sequence", "66")
+				info.Header.Set("Webhook_Sequence", "67") // servers may take it for the same
 				return ctx
 			},
 		}}, ep)
 		for _, key := range []string{"k", ""} {
-			r.send(t, webhook.Event{Type: "a", OrderingKey: key, Payload: []byte("x"), Header: http.Header{"webhook-sequence": {"99"}}})
+			r.send(t, webhook.Event{Type: "a", OrderingKey: key, Payload: []byte("x"), Header: http.Header{"webhook-sequence": {"99"}, "webhook_sequence": {"98"}}})
 			time.Sleep(time.Second)
 		}
 		if diff := cmp.Diff([]string{"1 x", "x"}, r.rc.sequences()); diff != "" {
 			t.Errorf("went (-want +got):\n%s", diff)
+		}
+		for _, req := range r.rc.requests() {
+			if got := req.header["Webhook_sequence"]; got != nil {
+				t.Errorf("sent %v under a name that servers may take for the same", got)
+			}
 		}
 	})
 }

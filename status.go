@@ -142,7 +142,8 @@ func (s *statuses) setHolds(holds []HoldStatus, used map[string]*route) {
 	}
 }
 
-// forget drops those of endpoints that are not in use and of which the store keeps nothing.
+// forget drops those of endpoints that are not in use and of which the store keeps nothing. Of the others that are not, what was seen is
+// forgotten: an endpoint that gets the same ID is another.
 func (s *statuses) forget(used map[string]*route) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,6 +155,8 @@ func (s *statuses) forget(used map[string]*route) {
 		if st.known.version == 0 && !st.watched {
 			delete(s.byID, id)
 		}
+		st.seen, st.meter = observed{}, meter{}
 		st.mu.Unlock()
+		st.own.over()
 	}
 }

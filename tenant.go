@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 )
@@ -26,7 +27,7 @@ type tenant struct {
 // policy is the tenant's present policy, with a Weight of 1 to 1,000 and a MaxBacklog of 0 or more.
 func (t *tenant) policy() TenantPolicy { return *t.rules.Load() }
 
-// tenants knows all tenants that have had endpoints.
+// tenants knows all tenants that have endpoints, and "".
 type tenants struct {
 	d      *Dispatcher
 	mu     sync.Mutex
@@ -62,6 +63,16 @@ func (ts *tenants) refresh(table *routeTable) {
 	for name := range table.tenants {
 		ts.ask(ts.get(name))
 	}
+}
+
+// keep forgets the tenants that have no endpoint in a table. It is called when the table has become the current one, by whoever makes the next.
+func (ts *tenants) keep(table *routeTable) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if len(ts.byName) <= len(table.tenants) {
+		return
+	}
+	maps.DeleteFunc(ts.byName, func(name string, _ *tenant) bool { return name != "" && table.tenants[name] == nil })
 }
 
 // ask stores what the caller's function says of a tenant. When that panics, what was said before counts.

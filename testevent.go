@@ -75,7 +75,7 @@ func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, opts *Send
 
 // testRoute is the route of an endpoint that can be sent to.
 func (d *Dispatcher) testRoute(ctx context.Context, id string) (*route, error) {
-	rt, _, err := d.routes.resolve(ctx, id)
+	rt, _, err := d.routes.resolve(ctx, id, time.Time{})
 	switch {
 	case err != nil:
 		return nil, err

@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 )
 
@@ -155,8 +157,9 @@ func (t *transports) keep(table *routeTable) {
 // closeIdle closes connections that no attempt uses, at the end of Run.
 func (t *transports) closeIdle() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, rt := range t.pools {
+	pools := slices.Collect(maps.Values(t.pools))
+	t.mu.Unlock()
+	for _, rt := range pools {
 		closeIdle(rt)
 	}
 }

@@ -11,8 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,9 +40,10 @@ type verification struct {
 
 // verifyState is what is known of an endpoint.
 type verifyState struct {
-	state EndpointState
-	done  string // what this process has seen verified
-	busy  bool   // a try of this process is under way
+	state  EndpointState
+	status *endpointStatus // that unverified was set in; nil: none
+	done   string          // what this process has seen verified
+	busy   bool            // a try of this process is under way
 }
 
 // verifyDoc is the part of the dispatchers' document in an endpoint's state that verification keeps. The rest of it is health's.
@@ -105,13 +104,14 @@ func (v *verification) enforce(t *routeTable) {
 	for _, rt := range t.verify {
 		needed[rt.endpoint.ID] = true
 		s := v.watch(rt.endpoint.ID)
+		s.status = rt.status
 		rt.status.unverified.Store(s.read(&rt.endpoint).Verified != aim(&rt.endpoint))
 	}
-	for id := range v.known {
+	for id, s := range v.known {
 		if !needed[id] {
 			delete(v.known, id)
-			if rt := t.byID[id]; rt != nil {
-				rt.status.unverified.Store(false)
+			if s.status != nil { // also of a deleted one, which may come again
+				s.status.unverified.Store(false)
 			}
 		}
 	}
@@ -277,38 +277,6 @@ func (v *verification) work(ctx context.Context) {
 			v.d.log.Warn("webhook: storing what is to be verified failed; trying again", slog.String("endpoint", rt.endpoint.ID), slog.Any("error", err))
 			return
 		}
-	}
-}
-
-// noteHold is told of each hold of verification's that is read from the store.
-func (v *verification) noteHold(id string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.strays[id] = true
-}
-
-// freeStrays ends holds of verification's on endpoints that need not be verified: a process that did not know of the change yet has put
-// them after the change.
-func (v *verification) freeStrays(ctx context.Context, table *routeTable) {
-	v.mu.Lock()
-	ids := slices.Collect(maps.Keys(v.strays))
-	v.mu.Unlock()
-	for _, id := range ids {
-		rt := table.byID[id]
-		if rt != nil {
-			if h := rt.status.hold.Load(); h != nil && h.Kind == HoldUnverified {
-				if rt.endpoint.Verify != "" {
-					continue // for as long as that holds
-				}
-				_, err := v.change(ctx, &rt.endpoint, func(verifyDoc) *verifyChange { return &verifyChange{unhold: true} })
-				if err != nil {
-					continue
-				}
-			}
-		}
-		v.mu.Lock()
-		delete(v.strays, id)
-		v.mu.Unlock()
 	}
 }
 

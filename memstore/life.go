@@ -2,7 +2,6 @@ package memstore
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"math"
 	"slices"
@@ -16,7 +15,7 @@ func (s *Store) End(ctx context.Context, req *webhook.EndRequest) (*webhook.EndR
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := checkEnd(req); err != nil {
+	if err := req.Validate(); err != nil {
 		return nil, err
 	}
 	now, limit := micro(req.Now), limitOr(req.Limit, 500)
@@ -34,24 +33,6 @@ func (s *Store) End(ctx context.Context, req *webhook.EndRequest) (*webhook.EndR
 		res.Ended = append(res.Ended, r.d)
 	}
 	return res, nil
-}
-
-func checkEnd(req *webhook.EndRequest) error {
-	named := 0
-	for _, set := range []bool{req.EventID != "", req.DeliveryID != "", req.Expired, req.EndpointID != ""} {
-		if set {
-			named++
-		}
-	}
-	switch {
-	case named != 1:
-		return invalid("end", "EndRequest", fmt.Sprintf("has %d of EventID, DeliveryID, Expired and EndpointID, want 1", named))
-	case req.EndpointID != "" && req.Oldest < 1:
-		return invalid("end", "Oldest", fmt.Sprintf("is %d, want 1 or more", req.Oldest))
-	case req.Next != webhook.Canceled && req.Next != webhook.Expired:
-		return invalid("end", "Next", fmt.Sprintf("is %q, want %q or %q", req.Next, webhook.Canceled, webhook.Expired))
-	}
-	return nil
 }
 
 // endable lists what a request may end, at most so many, and tells res what it found. The caller holds s.mu.

@@ -51,7 +51,7 @@ func TestOrderUnderStress(t *testing.T) {
 // of the key is let go too early.
 func TestOrderStressSeesFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		st := newOrderStress(memstore.New(), func(s webhook.Store) webhook.Store { return hastyStore{s} })
+		st := newOrderStress(memstore.New(), func(s webhook.Store) webhook.Store { return ordercheck.Hasty{Store: s} })
 		st.run(t)
 		faults := st.log.Faults()
 		for _, kind := range []string{"overlapping: ", "out of order: ", "stuck: "} {
@@ -60,28 +60,6 @@ func TestOrderStressSeesFaults(t *testing.T) {
 			}
 		}
 	})
-}
-
-// hastyStore ends deliveries when they are claimed.
-type hastyStore struct{ webhook.Store }
-
-func (s hastyStore) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.ClaimResult, error) {
-	res, err := s.Store.Claim(ctx, req)
-	if err != nil || len(res.Deliveries) == 0 {
-		return res, err
-	}
-	end := &webhook.CompleteRequest{Now: req.Now}
-	for _, c := range res.Deliveries {
-		end.Outcomes = append(end.Outcomes, webhook.Outcome{
-			EndpointID: c.Delivery.EndpointID, DeliveryID: c.Delivery.ID, Token: c.Token, Next: webhook.Delivered,
-		})
-	}
-	_, err = s.Store.Complete(ctx, end)
-	return res, err
-}
-
-func (s hastyStore) Complete(_ context.Context, req *webhook.CompleteRequest) (*webhook.CompleteResult, error) {
-	return &webhook.CompleteResult{Outcomes: make([]webhook.OutcomeStatus, len(req.Outcomes))}, nil
 }
 
 // orderStress is the load on one store.

@@ -73,7 +73,7 @@ func (r *endRow) leased(now int64) bool { return r.owned && r.due > now }
 
 // End implements [webhook.LifeStore].
 func (s *Store) End(ctx context.Context, req *webhook.EndRequest) (*webhook.EndResult, error) {
-	if err := checkEnd(req); err != nil {
+	if err := req.Validate(); err != nil {
 		return nil, err
 	}
 	var res *webhook.EndResult
@@ -85,24 +85,6 @@ func (s *Store) End(ctx context.Context, req *webhook.EndRequest) (*webhook.EndR
 		return nil, fmt.Errorf("webhook: sqlstore: end: %w", err)
 	}
 	return res, nil
-}
-
-func checkEnd(req *webhook.EndRequest) error {
-	named := 0
-	for _, set := range []bool{req.EventID != "", req.DeliveryID != "", req.Expired, req.EndpointID != ""} {
-		if set {
-			named++
-		}
-	}
-	switch {
-	case named != 1:
-		return fieldError("end", "EndRequest", fmt.Sprintf("has %d of EventID, DeliveryID, Expired and EndpointID, want 1", named))
-	case req.EndpointID != "" && req.Oldest < 1:
-		return fieldError("end", "Oldest", fmt.Sprintf("is %d, want 1 or more", req.Oldest))
-	case req.Next != webhook.Canceled && req.Next != webhook.Expired:
-		return fieldError("end", "Next", fmt.Sprintf("is %q, want %q or %q", req.Next, webhook.Canceled, webhook.Expired))
-	}
-	return nil
 }
 
 func (s *Store) end(ctx context.Context, q querier, req *webhook.EndRequest, res *webhook.EndResult) error {

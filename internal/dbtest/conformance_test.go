@@ -17,10 +17,13 @@ func TestConformance(t *testing.T) {
 }
 
 // TestConformanceOfDrivers does so for all other ways of talking to the databases. It takes minutes under the race detector, which has
-// nothing to find in them that it does not find in the main ones: `make test` runs it without.
+// nothing to find in them that it does not find in the main ones: the gate and `make test` run it without.
 func TestConformanceOfDrivers(t *testing.T) {
-	if raceDetector || testing.Short() {
-		return
+	switch {
+	case raceDetector:
+		t.Skip("runs by itself, without the race detector")
+	case testing.Short():
+		t.Skip("short")
 	}
 	conform(t, allVariants[len(mainVariants):])
 }

@@ -98,30 +98,8 @@ func TestProcessesKeepOrderSeesFaults(t *testing.T) {
 	}
 }
 
-// breakHaste is a fault of a child's store: see hastyStore.
+// breakHaste is a fault of a child's store: see ordercheck.Hasty.
 const breakHaste = "ends deliveries when they are claimed"
-
-// hastyStore ends deliveries when they are claimed, so that the next of a key is let go too early.
-type hastyStore struct{ webhook.Store }
-
-func (s hastyStore) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.ClaimResult, error) {
-	res, err := s.Store.Claim(ctx, req)
-	if err != nil || len(res.Deliveries) == 0 {
-		return res, err
-	}
-	end := &webhook.CompleteRequest{Now: req.Now}
-	for _, c := range res.Deliveries {
-		end.Outcomes = append(end.Outcomes, webhook.Outcome{
-			EndpointID: c.Delivery.EndpointID, DeliveryID: c.Delivery.ID, Token: c.Token, Next: webhook.Delivered,
-		})
-	}
-	_, err = s.Store.Complete(ctx, end)
-	return res, err
-}
-
-func (s hastyStore) Complete(_ context.Context, req *webhook.CompleteRequest) (*webhook.CompleteResult, error) {
-	return &webhook.CompleteResult{Outcomes: make([]webhook.OutcomeStatus, len(req.Outcomes))}, nil
-}
 
 // orderTest is one run of the load.
 type orderTest struct {
@@ -351,7 +329,7 @@ func orderPart() error {
 	var on webhook.Store = store
 	switch cfg.Break {
 	case breakHaste:
-		on = hastyStore{store}
+		on = ordercheck.Hasty{Store: store}
 	case breakLease:
 		on = &crashStore{Store: store, point: &point{}, fault: breakLease}
 	}

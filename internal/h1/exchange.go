@@ -29,18 +29,15 @@ type exchange struct {
 	body   io.Reader
 	whole  bool       // the answer has been read to its end
 	close  bool       // the connection cannot be used again
-	sent   chan error // of a long body, when it is written; nil: it is
+	sent   chan error // gets one value when a long body is written, and is closed then; nil: there is none
 	ended  bool
 }
 
 // do writes the request and reads the head of the answer.
-func (x *exchange) do(req *http.Request, head *bytes.Buffer) (*http.Response, error) {
+func (x *exchange) do(req *http.Request, body io.Reader, head []byte) (*http.Response, error) {
 	x.c.left = x.t.MaxHeader
 	x.reader = x.t.takeReader(x.c)
-	failed := x.write(req, head)
-	if errors.Is(failed, errRequest) {
-		return nil, failed
-	}
+	failed := x.write(req, body, head)
 	resp, err := x.read(req) // also when writing failed: the receiver may have answered before it hung up
 	if err != nil {
 		if failed != nil {
@@ -55,25 +52,23 @@ func (x *exchange) do(req *http.Request, head *bytes.Buffer) (*http.Response, er
 	return resp, nil
 }
 
-// write sends what fits in one piece by itself, and leaves the rest of a long body to a goroutine that ends with it or with the connection: the
-// receiver may answer before it has read all.
-func (x *exchange) write(req *http.Request, head *bytes.Buffer) error {
-	long := req.ContentLength > inline
-	if !long && req.ContentLength > 0 {
-		if n, err := io.Copy(head, io.LimitReader(req.Body, req.ContentLength+1)); err != nil || n != req.ContentLength {
-			return fmt.Errorf("h1: request body has %d bytes, want Content-Length %d: %w", n, req.ContentLength, errors.Join(err, errRequest))
-		}
-	}
-	if _, err := x.c.Write(head.Bytes()); err != nil || !long {
+// write sends the head, with what fits in one piece with it, and leaves a long body to a goroutine that ends with it or with the connection:
+// the receiver may answer before it has read all.
+func (x *exchange) write(req *http.Request, body io.Reader, head []byte) error {
+	if _, err := x.c.Write(head); err != nil || !isLong(req) {
 		return err
 	}
 	x.sent = make(chan error, 1)
 	go func() {
-		_, err := io.CopyN(x.c.Conn, req.Body, req.ContentLength)
+		defer close(x.sent)
+		_, err := io.CopyN(x.c.Conn, body, req.ContentLength)
 		x.sent <- err
 	}()
 	return nil
 }
+
+// isLong reports whether a request's body does not go out in one piece with the head.
+func isLong(req *http.Request) bool { return req.ContentLength > inline }
 
 // read reads the head of the answer, past interim ones.
 func (x *exchange) read(req *http.Request) (*http.Response, error) {
@@ -128,8 +123,11 @@ func (x *exchange) end(keep bool) {
 	}
 	if keep {
 		x.t.keep(x.c)
-	} else {
-		_ = x.c.raw.Close()
+		return
+	}
+	_ = x.c.raw.Close()
+	if x.sent != nil {
+		<-x.sent // which ends with the connection
 	}
 }
 
@@ -156,7 +154,8 @@ func (x *exchange) explain(err error) error {
 // errRequest marks requests that cannot be sent as they are.
 var errRequest = errors.New("net/http: invalid header or body")
 
-// writeHead writes the request line and the headers. Names and values that would not arrive as they are given are an error.
+// writeHead writes the request line and the headers, and a body that is not long. Names and values that would not arrive as they are given
+// are an error.
 func writeHead(b *bytes.Buffer, req *http.Request) error {
 	target, host := req.URL.RequestURI(), hostHeader(req.Host, req.URL)
 	switch {
@@ -197,6 +196,11 @@ func writeHead(b *bytes.Buffer, req *http.Request) error {
 		}
 	}
 	b.WriteString("\r\n")
+	if req.ContentLength > 0 && !isLong(req) {
+		if n, err := io.Copy(b, io.LimitReader(req.Body, req.ContentLength+1)); err != nil || n != req.ContentLength {
+			return fmt.Errorf("h1: request body has %d bytes, want Content-Length %d: %w", n, req.ContentLength, errors.Join(err, errRequest))
+		}
+	}
 	return nil
 }
 

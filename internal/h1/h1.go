@@ -14,6 +14,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -36,6 +37,7 @@ type Transport struct {
 	hosts map[host][]*conn // idle ones, the latest last
 	idle  list.List        // all idle ones, the latest first
 	timer *time.Timer      // closes what was idle too long; nil: none is idle
+	swept chan struct{}    // closed when the sweep under way has closed what it found; nil: none is under way
 	ended bool             // CloseIdleConnections was called since the last request
 
 	heads   sync.Pool // *bytes.Buffer
@@ -65,6 +67,7 @@ type conn struct {
 	peek     func() bool   // whether the socket is open and silent
 	host     host          //
 	left     int64         // bytes that may still be read
+	used     bool          // for an earlier request
 	since    time.Time     // idle since
 	place    *list.Element // in Transport.idle
 }
@@ -85,33 +88,63 @@ func (c *conn) Read(p []byte) (int, error) {
 // interrupt ends reads and writes under way and all later ones.
 func (c *conn) interrupt() { _ = c.raw.SetDeadline(time.Unix(1, 0)) }
 
-// RoundTrip implements [http.RoundTripper]. The body of the answer must be closed; the connection is kept if it was read to its end. A
-// request is never sent twice: what was kept is looked at before it is used, and dropped if the other side has closed it or has said something
-// unasked.
+// RoundTrip implements [http.RoundTripper]. The body of the answer must be closed; the connection is kept if it was read to its end.
+//
+// What was kept is looked at before it is used, and dropped if the other side has closed it or has said something unasked. When the
+// other side closes it at that very moment, so that not one byte of an answer comes, the request goes out once more, over a new connection;
+// a body of more than 64 KiB only with req.GetBody. So every request must be one that may arrive twice.
 //
 // When the request's context ends, reads and writes do, with its cause as the error.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Body != nil {
-		defer req.Body.Close()
-	}
-	ctx := req.Context()
+	body := req.Body
+	defer func() {
+		if body != nil {
+			_ = body.Close()
+		}
+	}()
 	head := t.takeHead()
 	defer t.heads.Put(head)
 	if err := writeHead(head, req); err != nil {
 		return nil, err
 	}
-	c, err := t.connect(ctx, hostOf(req.URL))
+	c, err := t.connect(req.Context(), hostOf(req.URL))
 	if err != nil {
 		return nil, err
 	}
-	x := &exchange{t: t, c: c, ctx: ctx}
-	x.stop = context.AfterFunc(ctx, c.interrupt)
-	resp, err := x.do(req, head)
+	resp, err := t.exchange(req, body, head.Bytes(), c)
+	if err == nil || !c.hungUp(t, req.Context()) {
+		return resp, err
+	}
+	if isLong(req) {
+		if req.GetBody == nil {
+			return nil, err
+		}
+		_ = body.Close()
+		if body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+	}
+	if c, err = t.dial(req.Context(), c.host); err != nil {
+		return nil, err
+	}
+	return t.exchange(req, body, head.Bytes(), c)
+}
+
+// exchange sends a request over c and reads the head of the answer.
+func (t *Transport) exchange(req *http.Request, body io.Reader, head []byte, c *conn) (*http.Response, error) {
+	x := &exchange{t: t, c: c, ctx: req.Context()}
+	x.stop = context.AfterFunc(x.ctx, c.interrupt)
+	resp, err := x.do(req, body, head)
 	if err != nil {
 		x.end(false)
 		return nil, x.explain(err)
 	}
 	return resp, nil
+}
+
+// hungUp reports whether a request failed because a connection that had been kept was closed before any of the answer came.
+func (c *conn) hungUp(t *Transport, ctx context.Context) bool {
+	return c.used && c.left == t.MaxHeader && ctx.Err() == nil
 }
 
 func (t *Transport) takeHead() *bytes.Buffer {
@@ -141,6 +174,11 @@ func (t *Transport) connect(ctx context.Context, h host) (*conn, error) {
 		}
 		_ = c.raw.Close()
 	}
+	return t.dial(ctx, h)
+}
+
+// dial makes a connection.
+func (t *Transport) dial(ctx context.Context, h host) (*conn, error) {
 	raw, err := t.Dial(ctx, "tcp", h.address)
 	if err != nil {
 		return nil, err

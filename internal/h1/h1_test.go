@@ -134,7 +134,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 }
 
-// A kept connection that the other side has closed, or on which it says something unasked, is not used; nothing is sent twice.
+// A kept connection that the other side has closed, or on which it says something unasked, is not used, so nothing is sent twice.
 func TestStaleConnections(t *testing.T) {
 	for name, after := range map[string]func(net.Conn){
 		"closed":      func(c net.Conn) { c.Close() },

@@ -20,28 +20,57 @@ func (t *Transport) take(h host) *conn {
 	return c
 }
 
-// keep keeps a connection for the next request.
+// goodbye is how long connections that are closed together may take: with TLS each says so to the other side, which may not listen.
+const goodbye = 100 * time.Millisecond
+
+// shut closes connections and returns when they are closed. The caller does not hold t.mu.
+func shut(conns ...*conn) {
+	if len(conns) == 0 {
+		return
+	}
+	done := make(chan struct{})
+	late := time.AfterFunc(goodbye, func() {
+		defer close(done)
+		for _, c := range conns {
+			_ = c.raw.Close()
+		}
+	})
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	if !late.Stop() {
+		<-done
+	}
+}
+
+// keep keeps a connection for the next request, or closes it. When there are too many, another is closed.
 func (t *Transport) keep(c *conn) {
+	if c = t.put(c); c != nil {
+		shut(c)
+	}
+}
+
+// put is keep, but returns the connection that is to be closed; nil: none.
+func (t *Transport) put(c *conn) (surplus *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended || t.MaxIdle <= 0 || len(t.hosts[c.host]) >= t.MaxIdlePerHost {
-		go c.Close()
-		return
+		return c
 	}
 	if t.idle.Len() >= t.MaxIdle {
-		oldest := t.idle.Back().Value.(*conn)
-		t.drop(oldest)
-		go oldest.Close()
+		surplus = t.idle.Back().Value.(*conn)
+		t.drop(surplus)
 	}
 	if t.hosts == nil {
 		t.hosts = make(map[host][]*conn)
 	}
-	c.since = time.Now()
+	c.used, c.since = true, time.Now()
 	c.place = t.idle.PushFront(c)
 	t.hosts[c.host] = append(t.hosts[c.host], c)
 	if t.timer == nil {
 		t.timer = time.AfterFunc(t.IdleTimeout, t.sweep)
 	}
+	return surplus
 }
 
 // drop forgets a kept connection. The caller holds t.mu.
@@ -65,36 +94,49 @@ func (t *Transport) sweep() {
 	var old []*conn
 	for e := t.idle.Back(); e != nil; e = t.idle.Back() {
 		c := e.Value.(*conn)
-		if left := t.IdleTimeout - time.Since(c.since); left > 0 {
-			t.timer = time.AfterFunc(left, t.sweep)
+		if time.Since(c.since) < t.IdleTimeout {
 			break
 		}
 		t.drop(c)
 		old = append(old, c)
 	}
-	if t.idle.Len() == 0 {
+	done := make(chan struct{})
+	defer close(done)
+	t.swept = done
+	t.mu.Unlock()
+	shut(old...)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.swept = nil
+	if t.timer != nil { // this sweep's, unless CloseIdleConnections came between
+		t.timer.Stop()
 		t.timer = nil
 	}
-	t.mu.Unlock()
-	for _, c := range old {
-		_ = c.Close() // with TLS this says goodbye, which may take its time
+	if e := t.idle.Back(); e != nil {
+		t.timer = time.AfterFunc(max(t.IdleTimeout-time.Since(e.Value.(*conn).since), 0), t.sweep)
 	}
 }
 
-// CloseIdleConnections closes the connections that no request uses, and those that are in use when they are not any more, unless
-// another request begins before.
+// CloseIdleConnections closes the connections that no request uses, and returns when that is done. Those that are in use are closed when they
+// are not any more, unless another request begins before.
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.ended = true
+	var all []*conn
 	for e := t.idle.Back(); e != nil; e = t.idle.Back() {
 		c := e.Value.(*conn)
 		t.drop(c)
-		go c.Close()
+		all = append(all, c)
 	}
 	if t.timer != nil {
 		t.timer.Stop()
 		t.timer = nil
+	}
+	swept := t.swept
+	t.mu.Unlock()
+	shut(all...)
+	if swept != nil {
+		<-swept
 	}
 }
 
