@@ -25,8 +25,6 @@ type meter struct {
 	wal, txs  int64
 }
 
-func (be *backend) meter() (*meter, error) { return startMeter(be.gauges, be.store.calls.Load) }
-
 func startMeter(g gauges, calls func() int64) (*meter, error) {
 	m := &meter{g: g, calls: calls}
 	var err error
