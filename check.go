@@ -289,3 +289,25 @@ func checkProfile(p *Profile) error {
 	}
 	return nil
 }
+
+// Validate returns a [*FieldError] when r does not say which deliveries, or is no way for them to end. A store calls it before anything else.
+func (r *EndRequest) Validate() error {
+	bad := func(field, format string, args ...any) error {
+		return &FieldError{Op: "end", Field: field, Reason: fmt.Sprintf(format, args...)}
+	}
+	named := 0
+	for _, set := range []bool{r.EventID != "", r.DeliveryID != "", r.Expired, r.EndpointID != ""} {
+		if set {
+			named++
+		}
+	}
+	switch {
+	case named != 1:
+		return bad("EndRequest", "has %d of EventID, DeliveryID, Expired and EndpointID, want 1", named)
+	case r.EndpointID != "" && r.Oldest < 1:
+		return bad("Oldest", "is %d, want 1 or more", r.Oldest)
+	case r.Next != Canceled && r.Next != Expired:
+		return bad("Next", "is %q, want %q or %q", r.Next, Canceled, Expired)
+	}
+	return nil
+}
