@@ -12,11 +12,13 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
 	inline     = 64 << 10 // bodies up to here go out in one piece with the head
 	maxInterim = 5        // 1xx answers before the answer
+	sentWait   = 50 * time.Millisecond
 )
 
 // exchange is a request and its answer, whose body it is.
@@ -131,14 +133,18 @@ func (x *exchange) end(keep bool) {
 	}
 }
 
+// isSent reports whether the request has gone out whole. The answer to it can arrive before its writer learns that the last byte is gone,
+// so a writer gets a moment to say so: else a connection in good order would be thrown away.
 func (x *exchange) isSent() bool {
 	if x.sent == nil {
 		return true
 	}
+	moment := time.NewTimer(sentWait)
+	defer moment.Stop()
 	select {
 	case err := <-x.sent:
 		return err == nil
-	default:
+	case <-moment.C:
 		return false
 	}
 }
