@@ -78,6 +78,7 @@ type received struct {
 	body         receivedBody
 	rec          responseRecorder
 	ctx          receivedContext // outlives the client; everything after the verification runs on it or below it
+	first        lateContext     // the first context that handlerContext gives
 	verification Verification
 	describe     func(*Message) (id, eventType string)
 	tenant       string    // the scope that the options gave
@@ -115,6 +116,16 @@ func newReceived(r *http.Request, body []byte, describe func(*Message) (id, even
 	x.ctx = receivedContext{Context: context.WithoutCancel(r.Context()), x: x}
 	x.msg = Message{Method: r.Method, URL: &x.url, Header: r.Header, Body: body}
 	return x
+}
+
+// handlerContext makes a context below x.ctx. None is used again: whoever had the last one may still hold it.
+func (x *received) handlerContext(deadline time.Time) *lateContext {
+	c := &x.first
+	if c.base != nil {
+		c = new(lateContext)
+	}
+	c.base, c.deadline = &x.ctx, deadline
+	return c
 }
 
 // request is r for the handler: a context below x.ctx and, as if unread, its body.
