@@ -26,7 +26,7 @@ func FromContext(ctx context.Context) Event {
 		return Event{}
 	}
 	x.eventOnce.Do(x.makeEvent)
-	return x.event
+	return *x.event
 }
 
 // VerificationFromContext returns what the signature told, for a handler behind [Middleware]; elsewhere false.
@@ -89,7 +89,7 @@ type received struct {
 	finishReq    FinishRequest
 
 	eventOnce sync.Once
-	event     Event
+	event     *Event // made when it is asked for
 
 	keyOnce sync.Once
 	keyOf   KeyFunc
@@ -143,7 +143,7 @@ func (x *received) makeEvent() {
 	for _, name := range []string{"Authorization", "Proxy-Authorization", "Cookie"} {
 		delete(header, name)
 	}
-	x.event = Event{Payload: x.msg.Body, Tenant: x.tenant, Header: header}
+	x.event = &Event{Payload: x.msg.Body, Tenant: x.tenant, Header: header}
 	if x.describe != nil {
 		x.event.ID, x.event.Type = x.describe(&x.msg)
 	}
