@@ -40,15 +40,18 @@ func (s *Store) Begin(ctx context.Context, req *webhook.BeginRequest) (*webhook.
 	if err := checkKey(req.Scope, req.Key); err != nil {
 		return nil, err
 	}
-	var res *webhook.BeginResult
-	err := s.one(ctx, func(ctx context.Context, q querier) (err error) {
-		res, err = s.begin(ctx, q, req)
-		return err
-	})
-	if err != nil {
+	call := &keyCall{begin: *req}
+	if err := s.begins.do(ctx, call, s.beginAlone); err != nil {
 		return nil, keyError("begin", req.Scope, req.Key, err)
 	}
-	return res, nil
+	return call.res, nil
+}
+
+func (s *Store) beginAlone(ctx context.Context, call *keyCall) error {
+	return s.one(ctx, func(ctx context.Context, q querier) (err error) {
+		call.res, err = s.begin(ctx, q, &call.begin)
+		return err
+	})
 }
 
 func (s *Store) begin(ctx context.Context, q querier, req *webhook.BeginRequest) (*webhook.BeginResult, error) {
@@ -151,8 +154,34 @@ func (s *Store) Finish(ctx context.Context, req *webhook.FinishRequest) error {
 	if err != nil {
 		return keyError("finish", req.Scope, req.Key, err)
 	}
-	return s.endKey(ctx, "finish", req.Scope, req.Key, keyFinish, micros(req.Now.Add(req.Keep)), micros(req.Now),
-		req.Response.Status, header, notNil(req.Response.Body), req.Scope, req.Key, req.Token, micros(req.Now))
+	call := &keyCall{finish: finishArgs{
+		scope: req.Scope, key: req.Key, token: req.Token, now: micros(req.Now), until: micros(req.Now.Add(req.Keep)),
+		status: req.Response.Status, header: header, body: notNil(req.Response.Body),
+	}}
+	if err := s.finishes.do(ctx, call, s.finishAlone); err != nil {
+		return keyError("finish", req.Scope, req.Key, err)
+	}
+	return nil
+}
+
+func (s *Store) finishAlone(ctx context.Context, call *keyCall) error {
+	return s.one(ctx, func(ctx context.Context, q querier) error { return s.finish(ctx, q, &call.finish) })
+}
+
+// finishArgs are what Finish writes.
+type finishArgs struct {
+	scope, key        string
+	token, now, until int64
+	status            int
+	header, body      []byte
+}
+
+func (s *Store) finish(ctx context.Context, q querier, f *finishArgs) error {
+	changed, err := s.changes(ctx, q, keyFinish, f.until, f.now, f.status, f.header, f.body, f.scope, f.key, f.token, f.now)
+	if err == nil && !changed {
+		return webhook.ErrStaleKey
+	}
+	return err
 }
 
 // Release is [webhook.DedupeStore.Release].
@@ -160,19 +189,15 @@ func (s *Store) Release(ctx context.Context, req *webhook.ReleaseRequest) error 
 	if err := checkKey(req.Scope, req.Key); err != nil {
 		return err
 	}
-	return s.endKey(ctx, "release", req.Scope, req.Key, keyRelease, req.Scope, req.Key, req.Token, micros(req.Now))
-}
-
-func (s *Store) endKey(ctx context.Context, op, scope, key, text string, args ...any) error {
 	err := s.one(ctx, func(ctx context.Context, q querier) error {
-		changed, err := s.changes(ctx, q, text, args...)
+		changed, err := s.changes(ctx, q, keyRelease, req.Scope, req.Key, req.Token, micros(req.Now))
 		if err == nil && !changed {
 			return webhook.ErrStaleKey
 		}
 		return err
 	})
 	if err != nil {
-		return keyError(op, scope, key, err)
+		return keyError("release", req.Scope, req.Key, err)
 	}
 	return nil
 }

@@ -13,6 +13,29 @@ ON CONFLICT (scope, dkey) DO UPDATE SET token = GREATEST(d.token + 1, excluded.t
 WHERE d.expires_at <= $3::bigint OR d.state = 2 OR (d.state = 1 AND $6::boolean AND d.digest <> excluded.digest)
 RETURNING token`,
 
+	// In the order given, which is that of the keys, so that those of two processes do not wait for each other. The time is the least token.
+	keyTakeAll: `INSERT INTO {prefix}dedupe AS d (scope, dkey, token, state, digest, expires_at)
+SELECT o.scope, o.dkey, o.now, 0, o.digest, o.until
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[]) AS o(scope, dkey, now, digest, until)
+ON CONFLICT (scope, dkey) DO UPDATE SET token = GREATEST(d.token + 1, excluded.token), state = 0,
+    digest = excluded.digest, expires_at = excluded.expires_at, status = 0, header = NULL, body = NULL, done_at = NULL
+WHERE d.expires_at <= excluded.token OR d.state = 2 OR (d.state = 1 AND length(excluded.digest) > 0 AND d.digest <> excluded.digest)
+RETURNING scope, dkey, token`,
+
+	keyReadAll: `SELECT d.scope, d.dkey, d.token, d.state, d.digest, d.expires_at, d.status, d.header, d.body, d.done_at
+FROM unnest($1::text[], $2::text[]) AS o(scope, dkey)
+CROSS JOIN LATERAL (SELECT * FROM {prefix}dedupe WHERE scope = o.scope AND dkey = o.dkey OFFSET 0) d`,
+
+	// A probe of the index for each key, whatever the planner thinks of the table's size. A row that somebody changes in the meantime is
+	// not held under the token any more.
+	keyFinishAll: `UPDATE {prefix}dedupe d SET state = 1, expires_at = o.until, done_at = o.now, status = o.status, header = o.header, body = o.body
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::int[], $7::bytea[], $8::bytea[]) WITH ORDINALITY
+    AS o(scope, dkey, token, now, until, status, header, body, n)
+WHERE d.ctid = ANY(ARRAY(SELECT (SELECT k.ctid FROM {prefix}dedupe k WHERE k.scope = a.scope AND k.dkey = a.dkey)
+    FROM unnest($1::text[], $2::text[]) AS a(scope, dkey)))
+AND d.scope = o.scope AND d.dkey = o.dkey AND d.token = o.token AND d.state = 0 AND d.expires_at > o.now
+RETURNING o.n`,
+
 	// OFFSET 0 keeps each join a probe for each row of the page: without it a generic plan, which knows nothing of
 	// the page's size, may read whole tables into a hash.
 	deliveries: `SELECT d.id, d.event_id, d.endpoint_id, d.ordering_key, d.seq, d.state, d.reason, d.attempts, d.created_at, d.finished_at, d.expires_at,

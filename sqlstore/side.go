@@ -22,6 +22,11 @@ type sideStatements struct {
 	keyInsert string // without keyTake: scope, key, token, digest, end of the hold
 	keyRetake string // without keyTake: new token, digest, end of the hold; scope, key, token, state, end as read
 
+	// Many keys at once, as arrays: PostgreSQL.
+	keyTakeAll   string // scopes, keys, nows, digests, ends of the holds
+	keyReadAll   string // scopes, keys
+	keyFinishAll string // scopes, keys, tokens, nows, ends of the memory, statuses, headers, bodies
+
 	deliveries string // {page} selects the IDs
 	queued     string // the endpoints with a row in the queue: after, limit
 
