@@ -31,6 +31,21 @@ WHERE scope = ? AND dkey = ? AND token = ? AND state = 0 AND expires_at > ?`
 	keyRelease = `UPDATE {prefix}dedupe SET state = 2 WHERE scope = ? AND dkey = ? AND token = ? AND state = 0 AND expires_at > ?`
 )
 
+// keyStatements are the statements of idempotency keys in the store's dialect, with the tables' names in place: two run for every request.
+type keyStatements struct {
+	take, insert, retake, read, finish, release string
+	takeAll, readAll, finishAll                 string
+}
+
+func (s *Store) keyStatements() keyStatements {
+	side := s.side()
+	return keyStatements{
+		take: s.query(side.keyTake), insert: s.query(side.keyInsert), retake: s.query(side.keyRetake),
+		read: s.query(keyRead), finish: s.query(keyFinish), release: s.query(keyRelease),
+		takeAll: s.query(side.keyTakeAll), readAll: s.query(side.keyReadAll), finishAll: s.query(side.keyFinishAll),
+	}
+}
+
 // maxBeginTries bounds how often Begin looks again when the key changes hands between its statements.
 const maxBeginTries = 20
 
@@ -71,7 +86,7 @@ func (s *Store) begin(ctx context.Context, q querier, req *webhook.BeginRequest)
 			return nil, err
 		case !row.takeable(req):
 			return row.answer()
-		case s.side().keyRetake == "": // freed since
+		case s.keySQL.retake == "": // freed since
 			continue
 		}
 		token, taken, err = s.retakeKey(ctx, q, req, row)
@@ -88,21 +103,21 @@ func (s *Store) begin(ctx context.Context, q querier, req *webhook.BeginRequest)
 // takeKey takes the key if it is new or, on most databases, if it may be taken.
 func (s *Store) takeKey(ctx context.Context, q querier, req *webhook.BeginRequest) (token int64, taken bool, err error) {
 	now, digest, until := micros(req.Now), digestBytes(req.Digest), micros(req.Now.Add(req.Hold))
-	if take := s.side().keyTake; take != "" {
-		err = q.QueryRowContext(ctx, s.query(take), req.Scope, req.Key, now, digest, until, len(digest) > 0).Scan(&token)
+	if s.keySQL.take != "" {
+		err = q.QueryRowContext(ctx, s.keySQL.take, req.Scope, req.Key, now, digest, until, len(digest) > 0).Scan(&token)
 		if errors.Is(err, sql.ErrNoRows) {
 			return 0, false, nil
 		}
 		return token, err == nil, err
 	}
-	taken, err = s.changes(ctx, q, s.side().keyInsert, req.Scope, req.Key, now, digest, until)
+	taken, err = s.changed(ctx, q, s.keySQL.insert, req.Scope, req.Key, now, digest, until)
 	return now, taken, err
 }
 
 // retakeKey takes a key that may be taken, unless it changed since it was read.
 func (s *Store) retakeKey(ctx context.Context, q querier, req *webhook.BeginRequest, row *keyRow) (token int64, taken bool, err error) {
 	token = max(row.token+1, micros(req.Now))
-	taken, err = s.changes(ctx, q, s.side().keyRetake, token, digestBytes(req.Digest), micros(req.Now.Add(req.Hold)),
+	taken, err = s.changed(ctx, q, s.keySQL.retake, token, digestBytes(req.Digest), micros(req.Now.Add(req.Hold)),
 		req.Scope, req.Key, row.token, row.state, row.expiresAt)
 	return token, taken, err
 }
@@ -117,7 +132,7 @@ type keyRow struct {
 
 func (s *Store) readKey(ctx context.Context, q querier, scope, key string) (*keyRow, error) {
 	r := &keyRow{}
-	err := q.QueryRowContext(ctx, s.query(keyRead), scope, key).Scan(
+	err := q.QueryRowContext(ctx, s.keySQL.read, scope, key).Scan(
 		&r.token, &r.state, &r.digest, &r.expiresAt, &r.status, &r.header, &r.body, &r.doneAt)
 	return r, err
 }
@@ -177,7 +192,7 @@ type finishArgs struct {
 }
 
 func (s *Store) finish(ctx context.Context, q querier, f *finishArgs) error {
-	changed, err := s.changes(ctx, q, keyFinish, f.until, f.now, f.status, f.header, f.body, f.scope, f.key, f.token, f.now)
+	changed, err := s.changed(ctx, q, s.keySQL.finish, f.until, f.now, f.status, f.header, f.body, f.scope, f.key, f.token, f.now)
 	if err == nil && !changed {
 		return webhook.ErrStaleKey
 	}
@@ -190,7 +205,7 @@ func (s *Store) Release(ctx context.Context, req *webhook.ReleaseRequest) error 
 		return err
 	}
 	err := s.one(ctx, func(ctx context.Context, q querier) error {
-		changed, err := s.changes(ctx, q, keyRelease, req.Scope, req.Key, req.Token, micros(req.Now))
+		changed, err := s.changed(ctx, q, s.keySQL.release, req.Scope, req.Key, req.Token, micros(req.Now))
 		if err == nil && !changed {
 			return webhook.ErrStaleKey
 		}

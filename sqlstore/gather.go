@@ -12,10 +12,10 @@ import (
 
 // Bounds of what is gathered.
 const (
-	gatherLanes   = 2   // batches under way at once: one that hangs does not stop all, and a few callers wait for nobody
-	gatherCalls   = 128 // in a batch
-	gatherBytes   = 1 << 20
-	gatherTimeout = 15 * time.Second
+	gatherCalls    = 128 // in a batch
+	gatherBytes    = 1 << 20
+	gatherTimeout  = 15 * time.Second
+	gatherPatience = 250 * time.Millisecond // what is under way for longer hangs, and the next to come waits for it no more
 )
 
 // errAlone tells a caller that its batch failed, so that nobody knows whose fault it was: it asks for itself.
@@ -40,23 +40,27 @@ type keyBatch struct {
 	cancel context.CancelFunc
 }
 
-// gatherer runs calls that come while others are under way together: one statement or transaction, one commit. As long as
-// fewer than gatherLanes are under way, a call runs at once, by itself and in the caller's goroutine. Goroutines of its own
-// live only while there is something to run.
+// gatherer runs calls that come while another is under way together: one statement or transaction, one commit. When none is, a call
+// runs at once, by itself and in the caller's goroutine. Goroutines of its own live only while there is something to run.
 type gatherer struct {
-	run  func(ctx context.Context, calls []*keyCall) error // an error is no answer to any of them
+	run  func(ctx context.Context, calls []*keyCall) error // an error is no answer to any of them; nil: all run alone
 	undo func(left []*keyCall)                             // of calls whose callers did not wait for the answer; may be nil
 
 	mu      sync.Mutex
-	busy    int // lanes in use
+	busy    int       // calls alone and batches under way: one, unless some hang
+	started time.Time // when the latest was
 	pending []*keyCall
 }
 
 // do runs a call: alone where it may, which gets the caller's context, else in a batch.
 func (g *gatherer) do(ctx context.Context, call *keyCall, alone func(context.Context, *keyCall) error) error {
+	if g.run == nil {
+		return alone(ctx, call)
+	}
 	g.mu.Lock()
-	if g.busy < gatherLanes {
+	if now := time.Now(); g.busy == 0 || now.Sub(g.started) > gatherPatience {
 		g.busy++
+		g.started = now
 		g.mu.Unlock()
 		defer g.next()
 		return alone(ctx, call)
@@ -78,7 +82,7 @@ func (g *gatherer) do(ctx context.Context, call *keyCall, alone func(context.Con
 	return call.err
 }
 
-// next ends a call that ran alone: if others have come meanwhile, its lane is theirs.
+// next ends a call that ran alone: those that have come meanwhile run now.
 func (g *gatherer) next() {
 	if b, ctx := g.take(); b != nil {
 		go g.runAll(ctx, b)
@@ -111,7 +115,7 @@ func (g *gatherer) settle(b *keyBatch, err error) (left []*keyCall) {
 	return left
 }
 
-// take removes the next batch, or gives the lane back.
+// take removes the next batch; without one, the goroutine that asks is done.
 func (g *gatherer) take() (*keyBatch, context.Context) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -124,6 +128,7 @@ func (g *gatherer) take() (*keyBatch, context.Context) {
 		g.busy--
 		return nil, nil
 	}
+	g.started = time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), gatherTimeout)
 	b := &keyBatch{calls: g.pending[:n:n], live: n, cancel: cancel}
 	if g.pending = g.pending[n:]; len(g.pending) == 0 {

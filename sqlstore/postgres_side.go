@@ -26,15 +26,18 @@ RETURNING scope, dkey, token`,
 FROM unnest($1::text[], $2::text[]) AS o(scope, dkey)
 CROSS JOIN LATERAL (SELECT * FROM {prefix}dedupe WHERE scope = o.scope AND dkey = o.dkey OFFSET 0) d`,
 
-	// A probe of the index for each key, whatever the planner thinks of the table's size. A row that somebody changes in the meantime is
-	// not held under the token any more.
-	keyFinishAll: `UPDATE {prefix}dedupe d SET state = 1, expires_at = o.until, done_at = o.now, status = o.status, header = o.header, body = o.body
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::int[], $7::bytea[], $8::bytea[]) WITH ORDINALITY
-    AS o(scope, dkey, token, now, until, status, header, body, n)
-WHERE d.ctid = ANY(ARRAY(SELECT (SELECT k.ctid FROM {prefix}dedupe k WHERE k.scope = a.scope AND k.dkey = a.dkey)
-    FROM unnest($1::text[], $2::text[]) AS a(scope, dkey)))
-AND d.scope = o.scope AND d.dkey = o.dkey AND d.token = o.token AND d.state = 0 AND d.expires_at > o.now
-RETURNING o.n`,
+	// An UPDATE that joins would read the whole table wherever the planner takes it for a small one. This finds each key by a probe of the
+	// index, which OFFSET 0 and ON CONFLICT leave no choice about, and inserts nothing: what it has found is locked.
+	keyFinishAll: `INSERT INTO {prefix}dedupe AS d (scope, dkey, token, state, expires_at, done_at, status, header, body)
+SELECT o.scope, o.dkey, o.token, 1, o.until, o.now, o.status, o.header, o.body
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::int[], $7::bytea[], $8::bytea[])
+    AS o(scope, dkey, token, now, until, status, header, body)
+CROSS JOIN LATERAL (SELECT token FROM {prefix}dedupe k
+    WHERE k.scope = o.scope AND k.dkey = o.dkey AND k.token = o.token AND k.state = 0 AND k.expires_at > o.now OFFSET 0 FOR UPDATE) held
+ON CONFLICT (scope, dkey) DO UPDATE SET state = 1, expires_at = excluded.expires_at, done_at = excluded.done_at,
+    status = excluded.status, header = excluded.header, body = excluded.body
+WHERE d.token = excluded.token AND d.state = 0 AND d.expires_at > excluded.done_at
+RETURNING scope, dkey, token`,
 
 	// OFFSET 0 keeps each join a probe for each row of the page: without it a generic plan, which knows nothing of
 	// the page's size, may read whole tables into a hash.

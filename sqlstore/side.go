@@ -55,7 +55,12 @@ func (s *Store) one(ctx context.Context, fn func(context.Context, querier) error
 
 // changes runs a statement and reports whether it changed a row.
 func (s *Store) changes(ctx context.Context, q querier, text string, args ...any) (bool, error) {
-	res, err := q.ExecContext(ctx, s.query(text), args...)
+	return s.changed(ctx, q, s.query(text), args...)
+}
+
+// changed is changes with a statement that query has made.
+func (s *Store) changed(ctx context.Context, q querier, text string, args ...any) (bool, error) {
+	res, err := q.ExecContext(ctx, text, args...)
 	if err != nil {
 		return false, err
 	}

@@ -83,6 +83,7 @@ type Store struct {
 
 	writer chan struct{} // SQLite: holds a token while a goroutine of this Store writes
 
+	keySQL           keyStatements
 	begins, finishes gatherer // of idempotency keys
 }
 
