@@ -31,10 +31,12 @@ func (c *lateContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.real == nil {
-		c.real, c.end = context.WithDeadline(c.base, c.deadline)
-		if c.err != nil {
-			c.end() // changes nothing after the deadline
+		if c.err == context.Canceled {
+			c.real, c.end = context.WithCancel(c.base)
+			c.end()
+			return c.real.Done()
 		}
+		c.real, c.end = context.WithDeadline(c.base, c.deadline)
 		if !c.guardAt.IsZero() {
 			c.guard = time.AfterFunc(time.Until(c.guardAt), c.end)
 		}
