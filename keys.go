@@ -1,9 +1,9 @@
 package webhook
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,38 +21,43 @@ func JoinKey(parts ...string) string {
 	if len(parts) == 0 {
 		return "%0"
 	}
-	var b strings.Builder
+	var room [maxKeyBytes]byte
+	b := room[:0]
 	for i, part := range parts {
 		if i > 0 {
-			b.WriteByte(':')
+			b = append(b, ':')
 		}
 		if part == "" {
-			b.WriteByte('%')
+			b = append(b, '%')
 		}
-		escapeKeyPart(&b, part)
+		b = appendKeyPart(b, part)
 	}
-	if b.Len() <= maxKeyBytes {
-		return b.String()
+	if len(b) <= maxKeyBytes {
+		return string(b)
 	}
-	sum := sha256.Sum256([]byte(b.String()))
+	sum := sha256.Sum256(b)
 	return "%sha256:" + hex.EncodeToString(sum[:]) // no part begins like that: '%' is followed by two upper-case hex digits
 }
 
-func escapeKeyPart(b *strings.Builder, part string) {
+// appendKeyPart appends part with what is not plain in it escaped.
+func appendKeyPart(b []byte, part string) []byte {
 	const digits = "0123456789ABCDEF"
-	for len(part) > 0 {
-		r, size := utf8.DecodeRuneInString(part)
-		if r == ':' || r == '%' || unicode.IsControl(r) || r == utf8.RuneError && size == 1 {
-			for i := range size {
-				b.WriteByte('%')
-				b.WriteByte(digits[part[i]>>4])
-				b.WriteByte(digits[part[i]&15])
+	for i, size := 0, 0; i < len(part); i += size {
+		c := part[i]
+		if size = 1; ' ' <= c && c < 0x7f && c != ':' && c != '%' {
+			b = append(b, c)
+			continue
+		}
+		var r rune
+		if r, size = utf8.DecodeRuneInString(part[i:]); r == ':' || r == '%' || unicode.IsControl(r) || r == utf8.RuneError && size == 1 {
+			for _, c := range []byte(part[i : i+size]) {
+				b = append(b, '%', digits[c>>4], digits[c&15])
 			}
 		} else {
-			b.WriteString(part[:size])
+			b = append(b, part[i:i+size]...)
 		}
-		part = part[size:]
 	}
+	return b
 }
 
 // DefaultKey is the key of Gett's events: an order_create counts once per order; an order_update once per order and exact body,
@@ -87,19 +92,26 @@ func GettLatestKey(m *Message) (Key, error) {
 
 // gettOrder reads type and order of one of Gett's order events. Both are "" when it is none, or has no clear order.
 func gettOrder(body []byte) (eventType, order string) {
-	if !json.Valid(body) {
+	// No need to read what is no order's: without escapes the type would have to stand there as it is.
+	if !bytes.Contains(body, []byte(`"order_`)) && !bytes.Contains(body, []byte(`\u`)) || !jsonValid(body) {
 		return "", ""
 	}
-	eventType, err := jsonFind(body, "type")
-	if err != nil || eventType != "order_create" && eventType != "order_update" {
+	if eventType = gettOrderType(body); eventType == "" {
 		return "", ""
 	}
-	for _, path := range [][]string{{"data", "orderId"}, {"orderId"}} {
-		if order, err := jsonFind(body, path...); err == nil {
+	data, err := jsonField(body, "data")
+	if err == nil {
+		if order, err := jsonFind(data, "orderId"); err == nil {
 			return eventType, order
 		}
 	}
-	link, err := jsonFind(body, "data", "permalink_url")
+	if order, err := jsonFind(body, "orderId"); err == nil {
+		return eventType, order
+	}
+	if err != nil {
+		return "", ""
+	}
+	link, err := jsonFind(data, "permalink_url")
 	if err != nil {
 		return "", ""
 	}
@@ -107,6 +119,24 @@ func gettOrder(body []byte) (eventType, order string) {
 		return "", ""
 	}
 	return eventType, order
+}
+
+// gettOrderType is the type of a valid body if it is one of the two.
+func gettOrderType(body []byte) string {
+	literal, err := jsonField(body, "type")
+	if err != nil {
+		return ""
+	}
+	switch string(literal) { // as it is written nearly always
+	case `"order_update"`:
+		return "order_update"
+	case `"order_create"`:
+		return "order_create"
+	}
+	if text, err := jsonValueText(literal); err == nil && (text == "order_update" || text == "order_create") {
+		return text
+	}
+	return ""
 }
 
 // lastSegment is the last segment of the link's path. A path of one segment has none: "https://gett.com/orders" names all
@@ -127,13 +157,19 @@ func lastSegment(link string) string {
 // KeyFromBody makes the exact body the key: two events count as one only when all their bytes are the same.
 func KeyFromBody() KeyFunc {
 	return func(m *Message) (Key, error) {
-		return Key{ID: JoinKey("body", bodyDigest(m.Body))}, nil
+		const prefix = "body:" // as of JoinKey
+		var id [len(prefix) + 2*sha256.Size]byte
+		sum := sha256.Sum256(m.Body)
+		hex.Encode(id[copy(id[:], prefix):], sum[:])
+		return Key{ID: string(id[:])}, nil
 	}
 }
 
 func bodyDigest(body []byte) string {
 	sum := sha256.Sum256(body)
-	return hex.EncodeToString(sum[:])
+	var digits [2 * sha256.Size]byte
+	hex.Encode(digits[:], sum[:])
+	return string(digits[:])
 }
 
 // KeyFromJSON makes a string or number in a JSON body the key, as in KeyFromJSON("data", "id"). A number counts as it is
@@ -146,7 +182,7 @@ func KeyFromJSON(path ...string) KeyFunc {
 		if err != nil {
 			return Key{}, err
 		}
-		parts := append([]string{"json"}, path...)
+		parts := append(append(make([]string, 0, 2+len(path)), "json"), path...)
 		return Key{ID: JoinKey(append(parts, value)...)}, nil
 	}
 }

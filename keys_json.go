@@ -11,7 +11,7 @@ import (
 // jsonText reads a string or number at a path of object fields. Unlike a decode into a struct it matches names exactly, keeps a
 // number's digits, and refuses a name that comes twice on the way: encoding/json takes the last, others the first.
 func jsonText(body []byte, path ...string) (string, error) {
-	if !json.Valid(body) {
+	if !jsonValid(body) {
 		return "", keyError("body", "is not JSON")
 	}
 	if len(path) == 0 {
@@ -29,17 +29,22 @@ type jsonError string
 
 func (e jsonError) Error() string { return string(e) }
 
-// jsonFind is jsonText for a body that json.Valid has accepted. Its errors are jsonErrors.
+// jsonFind is jsonText for a body that jsonValid has accepted. Its errors are jsonErrors.
 func jsonFind(body []byte, path ...string) (string, error) {
 	value := body
 	for _, name := range path {
-		s := jsonScan{data: value}
 		var err error
-		if value, err = s.field(name); err != nil {
+		if value, err = jsonField(value, name); err != nil {
 			return "", err
 		}
 	}
 	return jsonValueText(value)
+}
+
+// jsonField is the one value under name in the object that data is.
+func jsonField(data []byte, name string) ([]byte, error) {
+	s := jsonScan{data: data}
+	return s.field(name)
 }
 
 func jsonValueText(value []byte) (string, error) {
@@ -73,7 +78,7 @@ func plainASCII(inner []byte) bool {
 	return true
 }
 
-// jsonScan walks JSON that json.Valid has accepted, so it checks nothing again.
+// jsonScan walks JSON. Once jsonValid has accepted it, nothing is checked again.
 type jsonScan struct {
 	data []byte
 	pos  int
@@ -163,10 +168,9 @@ func (s *jsonScan) value() []byte {
 
 // str passes a string.
 func (s *jsonScan) str() {
-	for s.pos++; s.data[s.pos] != '"'; s.pos++ {
-		if s.data[s.pos] == '\\' {
-			s.pos++
-		}
+	s.pos++
+	for s.plain(); s.data[s.pos] != '"'; s.plain() {
+		s.pos += 2 // a backslash and what it escapes
 	}
 	s.pos++
 }

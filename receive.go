@@ -286,15 +286,15 @@ func (h *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if l, ok := h.take(w, r, x); ok {
-		defer l.cancel()
+		defer l.ctx.cancel()
 		h.process(l, w, r, x)
 	}
 }
 
 // runOnly runs the handler without a key.
 func (h *receiver) runOnly(w http.ResponseWriter, r *http.Request, x *received) {
-	ctx, cancel := context.WithTimeout(&x.ctx, h.opts.HandlerTimeout)
-	defer cancel()
+	ctx := x.handlerContext(time.Now().Add(h.opts.HandlerTimeout))
+	defer ctx.cancel()
 	if no := h.run(ctx, w, r, x); no != nil {
 		h.refuse(w, r, x, no)
 		return

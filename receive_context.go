@@ -26,7 +26,7 @@ func FromContext(ctx context.Context) Event {
 		return Event{}
 	}
 	x.eventOnce.Do(x.makeEvent)
-	return x.event
+	return *x.event
 }
 
 // VerificationFromContext returns what the signature told, for a handler behind [Middleware]; elsewhere false.
@@ -78,6 +78,7 @@ type received struct {
 	body         receivedBody
 	rec          responseRecorder
 	ctx          receivedContext // outlives the client; everything after the verification runs on it or below it
+	first        lateContext     // the first context that handlerContext gives
 	verification Verification
 	describe     func(*Message) (id, eventType string)
 	tenant       string    // the scope that the options gave
@@ -88,7 +89,7 @@ type received struct {
 	finishReq    FinishRequest
 
 	eventOnce sync.Once
-	event     Event
+	event     *Event // made when it is asked for
 
 	keyOnce sync.Once
 	keyOf   KeyFunc
@@ -117,6 +118,16 @@ func newReceived(r *http.Request, body []byte, describe func(*Message) (id, even
 	return x
 }
 
+// handlerContext makes a context below x.ctx. None is used again: whoever had the last one may still hold it.
+func (x *received) handlerContext(deadline time.Time) *lateContext {
+	c := &x.first
+	if c.base != nil {
+		c = new(lateContext)
+	}
+	c.base, c.deadline = &x.ctx, deadline
+	return c
+}
+
 // request is r for the handler: a context below x.ctx and, as if unread, its body.
 func (x *received) request(ctx context.Context, r *http.Request) *http.Request {
 	req := r.WithContext(ctx)
@@ -132,7 +143,7 @@ func (x *received) makeEvent() {
 	for _, name := range []string{"Authorization", "Proxy-Authorization", "Cookie"} {
 		delete(header, name)
 	}
-	x.event = Event{Payload: x.msg.Body, Tenant: x.tenant, Header: header}
+	x.event = &Event{Payload: x.msg.Body, Tenant: x.tenant, Header: header}
 	if x.describe != nil {
 		x.event.ID, x.event.Type = x.describe(&x.msg)
 	}

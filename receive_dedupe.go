@@ -27,12 +27,10 @@ var (
 )
 
 // lease is a key that is taken. Begin, the handler and, in the common case, Finish share a context: it has the
-// handler's deadline, and a guard ends it earlier when the store does not answer.
+// handler's deadline, and is armed to end earlier while the store is asked.
 type lease struct {
-	token  int64
-	ctx    context.Context
-	cancel context.CancelFunc // to be called when all is done
-	guard  *time.Timer        // cancels ctx; stopped while the handler runs
+	token int64
+	ctx   *lateContext // to be cancelled when all is done
 }
 
 // take takes the request's key. When it cannot, it answers the request and reports false.
@@ -46,7 +44,7 @@ func (h *receiver) take(w http.ResponseWriter, r *http.Request, x *received) (le
 		if err == nil && res.Status == KeyTaken {
 			return l, true
 		}
-		l.cancel()
+		l.ctx.cancel()
 		switch {
 		case err != nil:
 			h.refuse(w, r, x, storeDown(err))
@@ -72,26 +70,26 @@ func storeDown(err error) *refusal {
 
 // begin asks the store for the key, once.
 func (h *receiver) begin(x *received) (lease, *BeginResult, error) {
-	var l lease
-	l.ctx, l.cancel = context.WithTimeout(&x.ctx, h.opts.HandlerTimeout)
-	l.guard = time.AfterFunc(storeTimeout, l.cancel)
+	asked := time.Now()
+	l := lease{ctx: x.handlerContext(asked.Add(h.opts.HandlerTimeout))}
+	l.ctx.arm(asked.Add(storeTimeout))
 	now, err := h.clock.now(l.ctx)
 	if err != nil {
-		l.guard.Stop()
+		l.ctx.disarm()
 		return l, nil, err
 	}
-	x.heldUntil = time.Now().Add(h.opts.Hold)
+	x.heldUntil = asked.Add(h.opts.Hold)
 	x.beginReq = BeginRequest{Now: now, Scope: x.scope, Key: x.key.ID, Digest: x.key.Digest, Hold: h.opts.Hold}
 	res, err := h.opts.Dedupe.Begin(l.ctx, &x.beginReq)
-	inTime := l.guard.Stop()
+	inTime := l.ctx.disarm()
 	switch {
 	case err != nil && !inTime:
 		return l, nil, fmt.Errorf("no answer within %s: %w", storeTimeout, err)
 	case err != nil:
 		return l, nil, err
 	case !inTime: // in the last moment
-		l.cancel()
-		l.ctx, l.cancel = context.WithTimeout(&x.ctx, h.opts.HandlerTimeout)
+		l.ctx.cancel()
+		l.ctx = x.handlerContext(time.Now().Add(h.opts.HandlerTimeout))
 	}
 	l.token = res.Token
 	return l, res, nil
@@ -142,18 +140,19 @@ func (h *receiver) record(l lease, w http.ResponseWriter, r *http.Request, x *re
 	// if nobody, it is taken and the answer recorded; if it is done, that answer counts.
 	h.log(r.Context(), slog.LevelWarn, "webhook: idempotency key was lost while its handler ran", x, err)
 	if l, ok := h.take(w, r, x); ok { // only when many others have pushed the answer out of memory
-		l.cancel()
+		l.ctx.cancel()
 		h.refuse(w, r, x, storeDown(err))
 	}
 }
 
 // finish records an answer. Failures are tried again for a while, [ErrStaleKey] is not.
 func (h *receiver) finish(l *lease, x *received, token int64, resp *StoredResponse) error {
-	budget := max(recordLeast, min(recordPatience, time.Until(x.heldUntil)))
-	ctx := l.ctx
-	if deadline, _ := ctx.Deadline(); ctx.Err() == nil && time.Until(deadline) >= budget {
-		l.guard.Reset(budget)
-		defer l.guard.Stop()
+	began := time.Now()
+	budget := max(recordLeast, min(recordPatience, x.heldUntil.Sub(began)))
+	var ctx context.Context = l.ctx
+	if l.ctx.deadline.Sub(began) >= budget && l.ctx.Err() == nil {
+		l.ctx.arm(began.Add(budget))
+		defer l.ctx.disarm()
 	} else {
 		fresh, cancel := context.WithTimeout(&x.ctx, budget)
 		defer cancel()

@@ -54,7 +54,7 @@ func (s *Store) Begin(ctx context.Context, req *webhook.BeginRequest) (*webhook.
 	// Tokens come from one counter, so that a key which was released or pruned never gets an old one again.
 	k := &dedupe{id: id, token: s.next(), digest: req.Digest, end: micro(req.Now.Add(req.Hold))}
 	s.keys[id] = k
-	s.keyExpiry.insert(k)
+	s.keyHolds.insert(k)
 	return &webhook.BeginResult{Status: webhook.KeyTaken, Token: k.token}, nil
 }
 
@@ -84,7 +84,7 @@ func (s *Store) Finish(ctx context.Context, req *webhook.FinishRequest) error {
 	if err != nil {
 		return err
 	}
-	s.keyExpiry.remove(k)
+	s.keyHolds.remove(k)
 	k.done, k.doneAt, k.response, k.end = true, now, response, micro(req.Now.Add(req.Keep))
 	s.keyExpiry.insert(k)
 	return nil
@@ -116,7 +116,11 @@ func (s *Store) heldKey(id dedupeID, token int64, now time.Time) (*dedupe, error
 
 // dropKey forgets a key. The caller holds s.mu.
 func (s *Store) dropKey(k *dedupe) {
-	s.keyExpiry.remove(k)
+	if k.done {
+		s.keyExpiry.remove(k)
+	} else {
+		s.keyHolds.remove(k)
+	}
 	delete(s.keys, k.id)
 }
 

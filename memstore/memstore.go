@@ -63,7 +63,8 @@ type Store struct {
 	version    int64
 
 	keys      map[dedupeID]*dedupe
-	keyExpiry sorted[*dedupe]
+	keyHolds  sorted[*dedupe] // those held
+	keyExpiry sorted[*dedupe] // those done: apart, for a hold ends long before the memory of all that is done
 }
 
 var (
@@ -104,6 +105,7 @@ func NewWithOptions(opts *Options) *Store {
 		regByID:    sorted[*registration]{cmp: func(a, b *registration) int { return strings.Compare(a.ep.ID, b.ep.ID) }},
 		changes:    list.New(),
 		keys:       make(map[dedupeID]*dedupe),
+		keyHolds:   sorted[*dedupe]{cmp: keysByExpiry},
 		keyExpiry:  sorted[*dedupe]{cmp: keysByExpiry},
 	}
 }

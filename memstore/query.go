@@ -107,13 +107,15 @@ func (s *Store) Prune(ctx context.Context, req *webhook.PruneRequest) (*webhook.
 		delete(s.ids, id.id)
 		res.EventIDs++
 	}
-	for res.DedupeKeys < limit && req.DedupeKeys {
-		k, ok := s.keyExpiry.first()
-		if !ok || k.end.After(now) {
-			break
+	for _, ends := range []*sorted[*dedupe]{&s.keyHolds, &s.keyExpiry} {
+		for res.DedupeKeys < limit && req.DedupeKeys {
+			k, ok := ends.first()
+			if !ok || k.end.After(now) {
+				break
+			}
+			s.dropKey(k)
+			res.DedupeKeys++
 		}
-		s.dropKey(k)
-		res.DedupeKeys++
 	}
 	return res, nil
 }

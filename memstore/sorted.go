@@ -16,6 +16,7 @@ type sorted[T any] struct {
 	cmp    func(a, b T) int
 	chunks [][]T // none is empty
 	n      int
+	spare  []T // the chunk that was emptied last, for a set that has few elements and often none
 
 	walked int // elements that walks have come by; tests of cost read it
 }
@@ -40,7 +41,8 @@ func (s *sorted[T]) insert(v T) bool {
 	s.n++
 	if i == len(s.chunks) {
 		if i == 0 || len(s.chunks[i-1]) == chunkMax {
-			s.chunks = append(s.chunks, []T{v})
+			s.chunks = append(s.chunks, append(s.spare, v))
+			s.spare = nil
 			return true
 		}
 		i--
@@ -65,7 +67,11 @@ func (s *sorted[T]) remove(v T) bool {
 	}
 	s.n--
 	c := s.chunks[i]
-	if pos == 0 { // taking from the front is the common case: claims, history
+	if len(c) == 1 {
+		clear(c)
+		c = c[:0]
+		s.spare = c
+	} else if pos == 0 { // taking from the front is the common case: claims, history
 		clear(c[:1])
 		c = c[1:]
 	} else {

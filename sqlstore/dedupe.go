@@ -31,6 +31,21 @@ WHERE scope = ? AND dkey = ? AND token = ? AND state = 0 AND expires_at > ?`
 	keyRelease = `UPDATE {prefix}dedupe SET state = 2 WHERE scope = ? AND dkey = ? AND token = ? AND state = 0 AND expires_at > ?`
 )
 
+// keyStatements are the statements of idempotency keys in the store's dialect, with the tables' names in place: two run for every request.
+type keyStatements struct {
+	take, insert, retake, read, finish, release string
+	takeAll, readAll, finishAll                 string
+}
+
+func (s *Store) keyStatements() keyStatements {
+	side := s.side()
+	return keyStatements{
+		take: s.query(side.keyTake), insert: s.query(side.keyInsert), retake: s.query(side.keyRetake),
+		read: s.query(keyRead), finish: s.query(keyFinish), release: s.query(keyRelease),
+		takeAll: s.query(side.keyTakeAll), readAll: s.query(side.keyReadAll), finishAll: s.query(side.keyFinishAll),
+	}
+}
+
 // maxBeginTries bounds how often Begin looks again when the key changes hands between its statements.
 const maxBeginTries = 20
 
@@ -40,15 +55,18 @@ func (s *Store) Begin(ctx context.Context, req *webhook.BeginRequest) (*webhook.
 	if err := checkKey(req.Scope, req.Key); err != nil {
 		return nil, err
 	}
-	var res *webhook.BeginResult
-	err := s.one(ctx, func(ctx context.Context, q querier) (err error) {
-		res, err = s.begin(ctx, q, req)
-		return err
-	})
-	if err != nil {
+	call := &keyCall{begin: *req}
+	if err := s.begins.do(ctx, call, s.beginAlone); err != nil {
 		return nil, keyError("begin", req.Scope, req.Key, err)
 	}
-	return res, nil
+	return call.res, nil
+}
+
+func (s *Store) beginAlone(ctx context.Context, call *keyCall) error {
+	return s.one(ctx, func(ctx context.Context, q querier) (err error) {
+		call.res, err = s.begin(ctx, q, &call.begin)
+		return err
+	})
 }
 
 func (s *Store) begin(ctx context.Context, q querier, req *webhook.BeginRequest) (*webhook.BeginResult, error) {
@@ -68,7 +86,7 @@ func (s *Store) begin(ctx context.Context, q querier, req *webhook.BeginRequest)
 			return nil, err
 		case !row.takeable(req):
 			return row.answer()
-		case s.side().keyRetake == "": // freed since
+		case s.keySQL.retake == "": // freed since
 			continue
 		}
 		token, taken, err = s.retakeKey(ctx, q, req, row)
@@ -85,21 +103,21 @@ func (s *Store) begin(ctx context.Context, q querier, req *webhook.BeginRequest)
 // takeKey takes the key if it is new or, on most databases, if it may be taken.
 func (s *Store) takeKey(ctx context.Context, q querier, req *webhook.BeginRequest) (token int64, taken bool, err error) {
 	now, digest, until := micros(req.Now), digestBytes(req.Digest), micros(req.Now.Add(req.Hold))
-	if take := s.side().keyTake; take != "" {
-		err = q.QueryRowContext(ctx, s.query(take), req.Scope, req.Key, now, digest, until, len(digest) > 0).Scan(&token)
+	if s.keySQL.take != "" {
+		err = q.QueryRowContext(ctx, s.keySQL.take, req.Scope, req.Key, now, digest, until, len(digest) > 0).Scan(&token)
 		if errors.Is(err, sql.ErrNoRows) {
 			return 0, false, nil
 		}
 		return token, err == nil, err
 	}
-	taken, err = s.changes(ctx, q, s.side().keyInsert, req.Scope, req.Key, now, digest, until)
+	taken, err = s.changed(ctx, q, s.keySQL.insert, req.Scope, req.Key, now, digest, until)
 	return now, taken, err
 }
 
 // retakeKey takes a key that may be taken, unless it changed since it was read.
 func (s *Store) retakeKey(ctx context.Context, q querier, req *webhook.BeginRequest, row *keyRow) (token int64, taken bool, err error) {
 	token = max(row.token+1, micros(req.Now))
-	taken, err = s.changes(ctx, q, s.side().keyRetake, token, digestBytes(req.Digest), micros(req.Now.Add(req.Hold)),
+	taken, err = s.changed(ctx, q, s.keySQL.retake, token, digestBytes(req.Digest), micros(req.Now.Add(req.Hold)),
 		req.Scope, req.Key, row.token, row.state, row.expiresAt)
 	return token, taken, err
 }
@@ -114,7 +132,7 @@ type keyRow struct {
 
 func (s *Store) readKey(ctx context.Context, q querier, scope, key string) (*keyRow, error) {
 	r := &keyRow{}
-	err := q.QueryRowContext(ctx, s.query(keyRead), scope, key).Scan(
+	err := q.QueryRowContext(ctx, s.keySQL.read, scope, key).Scan(
 		&r.token, &r.state, &r.digest, &r.expiresAt, &r.status, &r.header, &r.body, &r.doneAt)
 	return r, err
 }
@@ -151,8 +169,34 @@ func (s *Store) Finish(ctx context.Context, req *webhook.FinishRequest) error {
 	if err != nil {
 		return keyError("finish", req.Scope, req.Key, err)
 	}
-	return s.endKey(ctx, "finish", req.Scope, req.Key, keyFinish, micros(req.Now.Add(req.Keep)), micros(req.Now),
-		req.Response.Status, header, notNil(req.Response.Body), req.Scope, req.Key, req.Token, micros(req.Now))
+	call := &keyCall{finish: finishArgs{
+		scope: req.Scope, key: req.Key, token: req.Token, now: micros(req.Now), until: micros(req.Now.Add(req.Keep)),
+		status: req.Response.Status, header: header, body: notNil(req.Response.Body),
+	}}
+	if err := s.finishes.do(ctx, call, s.finishAlone); err != nil {
+		return keyError("finish", req.Scope, req.Key, err)
+	}
+	return nil
+}
+
+func (s *Store) finishAlone(ctx context.Context, call *keyCall) error {
+	return s.one(ctx, func(ctx context.Context, q querier) error { return s.finish(ctx, q, &call.finish) })
+}
+
+// finishArgs are what Finish writes.
+type finishArgs struct {
+	scope, key        string
+	token, now, until int64
+	status            int
+	header, body      []byte
+}
+
+func (s *Store) finish(ctx context.Context, q querier, f *finishArgs) error {
+	changed, err := s.changed(ctx, q, s.keySQL.finish, f.until, f.now, f.status, f.header, f.body, f.scope, f.key, f.token, f.now)
+	if err == nil && !changed {
+		return webhook.ErrStaleKey
+	}
+	return err
 }
 
 // Release is [webhook.DedupeStore.Release].
@@ -160,19 +204,15 @@ func (s *Store) Release(ctx context.Context, req *webhook.ReleaseRequest) error 
 	if err := checkKey(req.Scope, req.Key); err != nil {
 		return err
 	}
-	return s.endKey(ctx, "release", req.Scope, req.Key, keyRelease, req.Scope, req.Key, req.Token, micros(req.Now))
-}
-
-func (s *Store) endKey(ctx context.Context, op, scope, key, text string, args ...any) error {
 	err := s.one(ctx, func(ctx context.Context, q querier) error {
-		changed, err := s.changes(ctx, q, text, args...)
+		changed, err := s.changed(ctx, q, s.keySQL.release, req.Scope, req.Key, req.Token, micros(req.Now))
 		if err == nil && !changed {
 			return webhook.ErrStaleKey
 		}
 		return err
 	})
 	if err != nil {
-		return keyError(op, scope, key, err)
+		return keyError("release", req.Scope, req.Key, err)
 	}
 	return nil
 }

@@ -22,6 +22,11 @@ type sideStatements struct {
 	keyInsert string // without keyTake: scope, key, token, digest, end of the hold
 	keyRetake string // without keyTake: new token, digest, end of the hold; scope, key, token, state, end as read
 
+	// Many keys at once, as arrays: PostgreSQL.
+	keyTakeAll   string // scopes, keys, nows, digests, ends of the holds
+	keyReadAll   string // scopes, keys
+	keyFinishAll string // scopes, keys, tokens, nows, ends of the memory, statuses, headers, bodies
+
 	deliveries string // {page} selects the IDs
 	queued     string // the endpoints with a row in the queue: after, limit
 
@@ -50,7 +55,12 @@ func (s *Store) one(ctx context.Context, fn func(context.Context, querier) error
 
 // changes runs a statement and reports whether it changed a row.
 func (s *Store) changes(ctx context.Context, q querier, text string, args ...any) (bool, error) {
-	res, err := q.ExecContext(ctx, s.query(text), args...)
+	return s.changed(ctx, q, s.query(text), args...)
+}
+
+// changed is changes with a statement that query has made.
+func (s *Store) changed(ctx context.Context, q querier, text string, args ...any) (bool, error) {
+	res, err := q.ExecContext(ctx, text, args...)
 	if err != nil {
 		return false, err
 	}

@@ -72,7 +72,7 @@ type Options struct {
 }
 
 // Store keeps everything in one SQL database. Any number of goroutines, processes and Stores may use the same
-// tables at once. It starts no goroutine and has nothing to close: db stays the caller's.
+// tables at once. It has nothing to close, and no goroutine outlives the calls that it serves: db stays the caller's.
 type Store struct {
 	db      *sql.DB
 	dialect Dialect
@@ -82,6 +82,9 @@ type Store struct {
 	sql     statements
 
 	writer chan struct{} // SQLite: holds a token while a goroutine of this Store writes
+
+	keySQL           keyStatements
+	begins, finishes gatherer // of idempotency keys
 }
 
 var (
@@ -122,6 +125,7 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	}
 	s.fill = strings.NewReplacer("{prefix}", table, "{name}", o.Prefix)
 	s.sql = statementsOf(dialect).filled(s.fill)
+	s.gatherKeys()
 	return s, nil
 }
 
