@@ -160,6 +160,7 @@ func (p *replays) redeliver(ctx context.Context, req *RedeliverRequest) (*Redeli
 func (p *replays) wake(endpointID string, now time.Time) {
 	if p.d.running.Load() {
 		p.d.feed.hint(LaneID{endpointID, Fresh}, now)
+		p.d.feed.kick()
 	}
 }
 
@@ -285,7 +286,7 @@ func (b *replayBatch) plan(ctx context.Context, table *routeTable, sources []Rep
 		}
 		b.matched, b.passed, b.cursor = b.matched+1, b.passed+passed, src.ID
 		for _, rt := range routes {
-			rd := Redelivery{ID: ids.New("dlv_"), EventID: src.EventID, EndpointID: rt.endpoint.ID, Replay: b.r.ID}
+			rd := Redelivery{ID: ids.New("dlv_"), EventID: src.EventID, EndpointID: rt.endpoint.ID, Replay: cmpOr(b.r.ID, "dry run")}
 			if src.EndpointID != "" {
 				rd.ReplayOf = src.ID
 			}

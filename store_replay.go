@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
@@ -151,12 +150,4 @@ type ClaimReplayResult struct {
 	Replay *Replay // nil: none is due
 	Token  int64
 	Next   time.Time // without a replay: when the next one is due or its lease ends; zero: none is running
-}
-
-// Validate reports what is wrong with a request, for stores to refuse it.
-func (r *ChangeReplayRequest) Validate() error {
-	if r.State != ReplayRunning && r.State != ReplayPaused && r.State != ReplayCanceled {
-		return &FieldError{Op: "change replay", Field: "State", Reason: fmt.Sprintf("is %q, want running, paused or canceled", r.State)}
-	}
-	return nil
 }
