@@ -24,10 +24,10 @@ LEFT JOIN LATERAL (SELECT type, tenant FROM {prefix}event WHERE id = d.event_id 
 ORDER BY p.id`
 
 	sourceEvents = `SELECT id, id, '', '', created_at, type, tenant, deliveries FROM {prefix}event
-WHERE id > ?{to} ORDER BY id LIMIT {limit}`
+WHERE id > ? ORDER BY id LIMIT {limit}`
 
-	sourcesAll      = `SELECT id FROM {prefix}delivery WHERE id > ?{to} ORDER BY id LIMIT {limit}`
-	sourcesEndpoint = `SELECT id FROM {prefix}delivery {endpoint} WHERE endpoint_id = ? AND id > ?{to} ORDER BY id LIMIT {limit}`
+	sourcesAll      = `SELECT id FROM {prefix}delivery WHERE id > ? ORDER BY id LIMIT {limit}`
+	sourcesEndpoint = `SELECT id FROM {prefix}delivery {endpoint} WHERE endpoint_id = ? AND id > ? ORDER BY id LIMIT {limit}`
 )
 
 // sourceRow is a delivery or an event that a walk has come by.
@@ -50,37 +50,72 @@ func (s *Store) ReplaySources(ctx context.Context, req *webhook.ReplaySourcesReq
 			return res, nil
 		}
 	}
+	err := s.steady(ctx, func(ctx context.Context, q querier) error {
+		*res = webhook.ReplaySourcesResult{}
+		return s.replaySources(ctx, q, req, res)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("webhook: sqlstore: replay sources: %w", err)
+	}
+	return res, nil
+}
+
+// steady runs what reads. On PostgreSQL it does so in a transaction with the switches of avoidWalks: of an endpoint that the planner does not know it
+// thinks that it has fewer deliveries than a page, and sorts them all.
+func (s *Store) steady(ctx context.Context, fn func(context.Context, querier) error) error {
+	if s.dialect != PostgreSQL {
+		return fn(ctx, s.db)
+	}
+	return s.write(ctx, func(ctx context.Context, q querier) error {
+		if err := s.avoidWalks(ctx, q); err != nil {
+			return err
+		}
+		return fn(ctx, q)
+	})
+}
+
+func (s *Store) replaySources(ctx context.Context, q querier, req *webhook.ReplaySourcesRequest, res *webhook.ReplaySourcesResult) error {
 	text, args := s.sourcePage(req)
 	after, size := req.After, 2*req.Limit
 	for examined := 0; examined < req.Examine; {
 		size = min(size, req.Examine-examined)
-		page, err := s.readSources(ctx, strings.ReplaceAll(text, "{limit}", strconv.Itoa(size)), args(after))
-		if err == nil {
-			err = s.judgeSources(ctx, req, page, res)
-		}
+		all, err := s.readSources(ctx, q, strings.ReplaceAll(text, "{limit}", strconv.Itoa(size)), args(after))
 		if err != nil {
-			return nil, fmt.Errorf("webhook: sqlstore: replay sources: %w", err)
+			return err
+		}
+		page := upTo(all, req.To)
+		if err := s.judgeSources(ctx, q, req, page, res); err != nil {
+			return err
 		}
 		if len(res.Sources) >= req.Limit {
 			res.Sources = res.Sources[:req.Limit]
 			res.Next = res.Sources[req.Limit-1].ID
-			return res, nil
+			return nil
 		}
 		if len(page) < size {
-			return res, nil
+			return nil
 		}
 		after = page[len(page)-1].src.ID
 		examined += len(page)
 		size = 4 * size
 	}
 	res.Next = after
-	return res, nil
+	return nil
+}
+
+// upTo is a page up to where the walk ends.
+func upTo(page []sourceRow, to string) []sourceRow {
+	i := slices.IndexFunc(page, func(r sourceRow) bool { return to != "" && r.src.ID >= to })
+	if i < 0 {
+		return page
+	}
+	return page[:i]
 }
 
 // sourcePage is the statement of a page, and its arguments for the ID that it comes after.
 func (s *Store) sourcePage(req *webhook.ReplaySourcesRequest) (text string, args func(after string) []any) {
 	f := &req.Filter
-	var first, last []any
+	var first []any
 	switch {
 	case req.Events || f.State == webhook.Unmatched:
 		text = sourceEvents
@@ -93,21 +128,18 @@ func (s *Store) sourcePage(req *webhook.ReplaySourcesRequest) (text string, args
 	if f.Endpoint != "" && text != sourceEvents {
 		page, first = sourcesEndpoint, []any{f.Endpoint}
 	}
-	if text = replaceOne(text, "{page}", page); req.To != "" {
-		text, last = replaceOne(text, "{to}", " AND id < ?"), []any{req.To}
-	}
 	hints := plainPages
 	if s.dialect == MySQL {
 		hints = mysqlPages
 	}
-	text = hints.Replace(replaceOne(text, "{to}", ""))
-	return text, func(after string) []any { return slices.Concat(first, []any{after}, last) }
+	text = hints.Replace(replaceOne(text, "{page}", page))
+	return text, func(after string) []any { return append(first[:len(first):len(first)], after) }
 }
 
 func replaceOne(text, old, with string) string { return strings.Replace(text, old, with, 1) }
 
-func (s *Store) readSources(ctx context.Context, text string, args []any) (page []sourceRow, err error) {
-	err = s.each(ctx, s.db, text, args, func(rows *sql.Rows) error {
+func (s *Store) readSources(ctx context.Context, q querier, text string, args []any) (page []sourceRow, err error) {
+	err = s.each(ctx, q, text, args, func(rows *sql.Rows) error {
 		var r sourceRow
 		var typ, tenant sql.NullString
 		err := rows.Scan(&r.src.ID, &r.src.EventID, &r.src.EndpointID, &r.state, &r.createdAt, &typ, &tenant, &r.fanout)
@@ -119,7 +151,7 @@ func (s *Store) readSources(ctx context.Context, text string, args []any) (page 
 }
 
 // judgeSources adds to res those of a page that are sources.
-func (s *Store) judgeSources(ctx context.Context, req *webhook.ReplaySourcesRequest, page []sourceRow, res *webhook.ReplaySourcesResult) error {
+func (s *Store) judgeSources(ctx context.Context, q querier, req *webhook.ReplaySourcesRequest, page []sourceRow, res *webhook.ReplaySourcesResult) error {
 	f := req.Filter
 	events := req.Events || f.State == webhook.Unmatched
 	unmatched := events && !req.Events
@@ -139,7 +171,7 @@ func (s *Store) judgeSources(ctx context.Context, req *webhook.ReplaySourcesRequ
 	if req.Events {
 		ids = nil
 	}
-	made, err := s.deliveriesOfSources(ctx, ids)
+	made, err := s.deliveriesMade(ctx, q, ids)
 	if err != nil {
 		return err
 	}
@@ -162,19 +194,4 @@ func superseded(r *sourceRow, made []madeDelivery, end int64) bool {
 		}
 		return m.createdAt < end || !m.state.Final() || m.state == webhook.Delivered && r.state != webhook.Delivered
 	})
-}
-
-// deliveriesOfSources is deliveriesMade on its own.
-func (s *Store) deliveriesOfSources(ctx context.Context, events []string) (made map[string][]madeDelivery, err error) {
-	if s.dialect != PostgreSQL || len(events) == 0 {
-		return s.deliveriesMade(ctx, s.db, events)
-	}
-	err = s.write(ctx, func(ctx context.Context, q querier) error {
-		if _, err := q.ExecContext(ctx, s.sql.avoidScans); err != nil {
-			return err
-		}
-		made, err = s.deliveriesMade(ctx, q, events)
-		return err
-	})
-	return made, err
 }
