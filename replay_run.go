@@ -175,7 +175,7 @@ func (p *replays) tell(ctx context.Context, r Replay) {
 func (p *replays) count(ctx context.Context, r Replay) (Replay, error) {
 	batch := &replayBatch{p: p, r: &r, cursor: r.Cursor, want: replayMost}
 	if r.Reroute && !r.walksEvents() && r.Filter.Endpoint == "" {
-		batch.seen = make(map[uint64]bool)
+		batch.seen, batch.hash = make(map[uint64]bool), maphash.MakeSeed()
 	}
 	for !batch.done {
 		if err := batch.fill(ctx); err != nil {
@@ -217,6 +217,9 @@ func (b *replayBatch) request() *ReplaySourcesRequest {
 	req := &ReplaySourcesRequest{
 		Filter: r.Filter, Before: r.CreatedAt, After: b.cursor, Limit: max(b.want-len(b.deliveries), 1), Examine: replayExamine,
 	}
+	if r.Reroute { // of which most may be passed over
+		req.Limit = max(req.Limit, replayMost/4)
+	}
 	if r.walksEvents() { // their IDs may be the caller's, and say nothing about time
 		req.Events = r.Filter.State != Unmatched
 		return req
@@ -246,14 +249,13 @@ func (b *replayBatch) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		page, whole, err := b.plan(ctx, table, res.Sources)
+		plan, whole, err := b.plan(ctx, table, res.Sources)
 		if err != nil {
 			return err
 		}
-		if page, err = b.lacking(ctx, page); err != nil {
+		if all, err := b.take(ctx, plan); err != nil || !all {
 			return err
 		}
-		b.deliveries = append(b.deliveries, page...)
 		if whole {
 			b.done = res.Next == ""
 			if !b.done {
@@ -264,27 +266,23 @@ func (b *replayBatch) fill(ctx context.Context) error {
 	return nil
 }
 
-// plan makes deliveries of sources. It stops before one that there is no room for, or that would make the step too large, and tells
-// whether it got to the end.
-func (b *replayBatch) plan(ctx context.Context, table *routeTable, sources []ReplaySource) (page []Redelivery, whole bool, err error) {
+// replayPlan is a source with the deliveries that are to be made of it.
+type replayPlan struct {
+	src    *ReplaySource
+	passed int
+	routes []*route
+	made   []Redelivery // one for each route
+}
+
+// plan makes deliveries of sources, of as many as fit into one request, and tells whether that is all of them.
+func (b *replayBatch) plan(ctx context.Context, table *routeTable, sources []ReplaySource) (plan []replayPlan, whole bool, err error) {
+	var all []Redelivery
 	for i := range sources {
 		src := &sources[i]
 		routes, passed := b.targets(table, src)
-		if n := len(b.deliveries) + len(page); n > 0 && n+len(routes) > max(b.want, replayMost) {
-			return page, false, nil
+		if len(all) > 0 && len(all)+len(routes) > replayExamine {
+			break
 		}
-		if b.wait {
-			room, full, err := b.p.d.backlogs.admitReplay(ctx, routes)
-			if err != nil {
-				return nil, false, err
-			}
-			if full != nil {
-				b.reason = "waits for room: " + full.Error()
-				return page, false, nil
-			}
-			b.room = append(b.room, room)
-		}
-		b.matched, b.passed, b.cursor = b.matched+1, b.passed+passed, src.ID
 		for _, rt := range routes {
 			rd := Redelivery{ID: ids.New("dlv_"), EventID: src.EventID, EndpointID: rt.endpoint.ID, Replay: cmpOr(b.r.ID, "dry run")}
 			if src.EndpointID != "" {
@@ -293,10 +291,65 @@ func (b *replayBatch) plan(ctx context.Context, table *routeTable, sources []Rep
 			if b.r.Reroute {
 				rd.Lacking = b.r.CreatedAt
 			}
-			page = append(page, rd)
+			all = append(all, rd)
+		}
+		plan = append(plan, replayPlan{src, passed, routes, all[len(all)-len(routes):]})
+	}
+	whole = len(plan) == len(sources)
+	if !b.r.Reroute || len(all) == 0 {
+		return plan, whole, nil
+	}
+	// What would be passed over is dropped here, so that it does not count against the pace.
+	res, err := b.p.redeliver(ctx, &RedeliverRequest{Now: b.r.CreatedAt, Deliveries: all, DryRun: true})
+	if err != nil {
+		return nil, false, err
+	}
+	for i, status := 0, res.Deliveries; i < len(plan); i++ {
+		n := len(plan[i].made)
+		plan[i].keep(status[:n])
+		status = status[n:]
+	}
+	return plan, whole, nil
+}
+
+// keep drops what would be passed over.
+func (p *replayPlan) keep(status []RedeliverStatus) {
+	routes, left := p.routes, p.made
+	p.routes, p.made = nil, nil
+	for i := range status {
+		if status[i] == Redelivered {
+			p.routes, p.made = append(p.routes, routes[i]), append(p.made, left[i])
+		} else {
+			p.passed++
 		}
 	}
-	return page, true, nil
+}
+
+// take adds sources to the step until it is large enough, or there is no room for the next one, and tells whether it took them all.
+func (b *replayBatch) take(ctx context.Context, plan []replayPlan) (bool, error) {
+	for i := range plan {
+		next := &plan[i]
+		if n := len(b.deliveries); n > 0 && n+len(next.made) > b.want {
+			return false, nil
+		}
+		if b.wait {
+			room, full, err := b.p.d.backlogs.admitReplay(ctx, next.routes)
+			if err != nil {
+				return false, err
+			}
+			if full != nil {
+				b.reason = "waits for room: " + full.Error()
+				return false, nil
+			}
+			b.room = append(b.room, room)
+		}
+		b.matched, b.passed, b.cursor = b.matched+1, b.passed+next.passed, next.src.ID
+		if b.seen != nil {
+			b.seen[maphash.String(b.hash, next.src.EventID)] = true
+		}
+		b.deliveries = append(b.deliveries, next.made...)
+	}
+	return true, nil
 }
 
 // targets are the endpoints that a source goes to, and how many it does not go to.
@@ -313,37 +366,10 @@ func (b *replayBatch) targets(table *routeTable, src *ReplaySource) (routes []*r
 			routes = append(routes, rt)
 		}
 	}
-	if b.seen != nil { // of a dry run: the replay would have made these for an earlier delivery of the event
-		if b.matched == 0 && len(b.seen) == 0 {
-			b.hash = maphash.MakeSeed()
-		}
-		h := maphash.String(b.hash, src.EventID)
-		if b.seen[h] {
-			return nil, len(routes)
-		}
-		b.seen[h] = true
+	if b.seen != nil && b.seen[maphash.String(b.hash, src.EventID)] { // in a dry run: the replay would have made these for an earlier delivery of the event
+		return nil, len(routes)
 	}
 	return routes, 0
-}
-
-// lacking drops what would be passed over, so that it does not count against the pace.
-func (b *replayBatch) lacking(ctx context.Context, page []Redelivery) ([]Redelivery, error) {
-	if !b.r.Reroute || len(page) == 0 {
-		return page, nil
-	}
-	res, err := b.p.redeliver(ctx, &RedeliverRequest{Now: b.r.CreatedAt, Deliveries: page, DryRun: true})
-	if err != nil {
-		return nil, err
-	}
-	left := page[:0]
-	for i, status := range res.Deliveries {
-		if status == Redelivered {
-			left = append(left, page[i])
-		} else {
-			b.passed++
-		}
-	}
-	return left, nil
 }
 
 // settle gives back the room that was taken. stored says that the deliveries wait in the store now, or may; that of those

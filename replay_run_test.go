@@ -336,3 +336,49 @@ func TestReplayNeedsAStore(t *testing.T) {
 		}
 	}
 }
+
+// What is passed over does not count against the pace: the gaps in a long past are filled at once. No step makes more than its share, however many
+// endpoints an event goes to.
+func TestReplayFillsGapsAtItsPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, webhook.DispatcherOptions{}, endpoint(t, "has"))
+		events := make([]webhook.Event, 1000)
+		for i := range events {
+			events[i] = webhook.Event{ID: fmt.Sprintf("evt_%04d", i), Type: "order_create"}
+			if i >= 990 {
+				events[i].Type = "refund"
+			}
+		}
+		if _, err := r.SendBatch(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		for i := range 4 {
+			if err := r.PutEndpoint(t.Context(), endpoint(t, fmt.Sprint("new", i), "refund")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began, before := time.Now(), len(r.rc.requests())
+		rp, err := r.Replay(t.Context(), webhook.Filter{}, &webhook.ReplayOptions{Reroute: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := r.done(t, rp.ID)
+		if done.Matched != 1000 || done.Redelivered != 40 || done.PassedOver != 1000 {
+			t.Errorf("%+v", done)
+		}
+		if took := time.Since(began); took < 3*time.Second || took > 6*time.Second {
+			t.Errorf("took %v for 40 at 10 a second", took)
+		}
+		time.Sleep(time.Minute)
+		got := r.rc.requests()[before:]
+		if len(got) != 40 {
+			t.Fatalf("%d requests", len(got))
+		}
+		for i := 5; i < len(got); i++ {
+			if d := got[i].at.Sub(got[i-5].at); d < 300*time.Millisecond {
+				t.Errorf("requests %d to %d within %v", i-5, i, d)
+			}
+		}
+	})
+}

@@ -157,7 +157,7 @@ func (s *Store) judgeRedeliveries(ctx context.Context, q querier, req *webhook.R
 		}
 	}
 	stored := make(map[string]bool)
-	share := map[Dialect]string{PostgreSQL: "FOR SHARE", MySQL: "LOCK IN SHARE MODE"}[s.dialect]
+	share := map[Dialect]string{PostgreSQL: "FOR KEY SHARE", MySQL: "LOCK IN SHARE MODE"}[s.dialect]
 	if req.DryRun {
 		share = ""
 	}
