@@ -128,7 +128,7 @@ func TestHealthNeverByCountAlone(t *testing.T) {
 			time.Sleep(6 * 24 * time.Hour)
 			r.start(t, webhook.DispatcherOptions{Trace: log.trace()}, ep)
 		}
-		r.stop()                        // it tells no more
+		r.stop()                         // it tells no more
 		for _, info := range log.all() { // slowed it may have been: nearly all of a minute's attempts failed
 			if info.Kind != webhook.HealthChanged || info.To == webhook.HealthProbed || info.To == webhook.HealthHeld {
 				t.Errorf("failures 6 days apart: told of %+v", info)
