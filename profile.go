@@ -100,17 +100,22 @@ func (p Profile) check(op string, secrets []Secret) error {
 	case len(secrets) > maxSecrets:
 		return &FieldError{Op: op, Field: "secrets", Reason: fmt.Sprintf("are %d, want at most %d", len(secrets), maxSecrets)}
 	}
-	checker, _ := p.Scheme.(SecretChecker)
+	var checks []func(Secret) error
+	if c, ok := p.Scheme.(SecretChecker); ok {
+		checks = append(checks, c.CheckSecret)
+	}
+	if c, ok := p.Scheme.(SigningSecretChecker); ok && op == "signer" {
+		checks = append(checks, c.CheckSigningSecret)
+	}
 	for i, s := range secrets {
 		field := fmt.Sprintf("secrets[%d]", i)
 		if s.IsZero() {
 			return &FieldError{Op: op, Field: field, Reason: "is empty", Cause: ErrEmptySecret}
 		}
-		if checker == nil {
-			continue
-		}
-		if err := checker.CheckSecret(s); err != nil {
-			return &FieldError{Op: op, Field: field, Reason: strings.TrimPrefix(err.Error(), "webhook: "), Cause: err}
+		for _, check := range checks {
+			if err := check(s); err != nil {
+				return &FieldError{Op: op, Field: field, Reason: strings.TrimPrefix(err.Error(), "webhook: "), Cause: err}
+			}
 		}
 	}
 	return nil
