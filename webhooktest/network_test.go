@@ -324,3 +324,27 @@ func TestRealTime(t *testing.T) {
 	hooks := Dispatcher(t, n, memstore.New(), &webhook.DispatcherOptions{Endpoints: []webhook.Endpoint{ep}, Logger: silent(), Poll: 20 * time.Millisecond})
 	shop.WaitFor(t, 10*time.Second, send(t, hooks, webhook.Event{}))
 }
+
+// Days of a dispatcher at work pass quickly enough for a test. What else the machine does is not this package's: the best of three counts.
+func TestDaysAreShort(t *testing.T) {
+	best := time.Hour
+	for range 3 {
+		began := time.Now()
+		synctest.Test(t, func(t *testing.T) {
+			n := NewNetwork(t)
+			shop := n.Receiver("https://shop.example/hooks", Fail(503).For(72*time.Hour), OK())
+			hooks := Dispatcher(t, n, memstore.New(), &webhook.DispatcherOptions{Profiles: []webhook.Profile{profile.StandardWebhooks()}, Logger: silent()})
+			id := send(t, hooks, webhook.Event{})
+			time.Sleep(90 * time.Hour)
+			shop.RequireOnce(t, id)
+		})
+		best = min(best, time.Since(began))
+	}
+	most := time.Second
+	if raceDetector {
+		most *= 10
+	}
+	if best > most {
+		t.Errorf("90 hours took %v, want at most %v", best, most)
+	}
+}
