@@ -20,9 +20,9 @@ func Example_outage() {
 		synctest.Test(t, func(t *testing.T) {
 			net := webhooktest.NewNetwork(t)
 			shop := net.Receiver("https://shop.example/hooks", webhooktest.Fail(503).For(72*time.Hour), webhooktest.OK())
-			hooks := webhooktest.Dispatcher(t, net, memstore.New(), &webhook.DispatcherOptions{
-				Profiles: []webhook.Profile{profile.StandardWebhooks()}, // whose last retry comes after 75 h or so
-			})
+			patient := profile.StandardWebhooks() // the last retry comes after 75 h
+			patient.Schedule.Jitter = 0
+			hooks := webhooktest.Dispatcher(t, net, memstore.New(), &webhook.DispatcherOptions{Profiles: []webhook.Profile{patient}})
 
 			id, err := hooks.Send(t.Context(), webhook.Event{Type: "order.paid", Payload: []byte(`{"order":42}`)})
 			if err != nil {

@@ -333,10 +333,15 @@ func TestDaysAreShort(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n := NewNetwork(t)
 			shop := n.Receiver("https://shop.example/hooks", Fail(503).For(72*time.Hour), OK())
-			hooks := Dispatcher(t, n, memstore.New(), &webhook.DispatcherOptions{Profiles: []webhook.Profile{profile.StandardWebhooks()}, Logger: silent()})
+			patient := profile.StandardWebhooks()
+			patient.Schedule.Jitter = 0
+			hooks := Dispatcher(t, n, memstore.New(), &webhook.DispatcherOptions{Profiles: []webhook.Profile{patient}, Logger: silent()})
 			id := send(t, hooks, webhook.Event{})
 			time.Sleep(90 * time.Hour)
 			shop.RequireOnce(t, id)
+			if wait := shop.Requests()[1].At.Sub(shop.Requests()[0].At).Round(100 * time.Millisecond); wait != 5*time.Second {
+				t.Errorf("the first retry came after %v, want 5s: a slow Poll must not delay it", wait)
+			}
 		})
 		best = min(best, time.Since(began))
 	}
