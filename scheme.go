@@ -66,7 +66,7 @@ type Verification struct {
 	Scheme     string    // name of the scheme
 	Secret     int       // index of the secret that matched
 	Timestamp  time.Time // when it was signed, to the second, in UTC; zero when the format does not say
-	EventID    string    // from the format's headers; "" when it has none
+	EventID    string    // from the format's headers, which TradeGecko does not sign; "" when it has none
 	APIVersion string    // as received; "" when the format has none, or none came
 
 	// UnknownVersion is set when APIVersion is not the one this library was written for. It is reported, not refused.

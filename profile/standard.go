@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/internal/object"
 )
 
 // The headers of Standard Webhooks, as net/http spells them.
@@ -47,8 +48,12 @@ func StandardWebhooks() webhook.Profile {
 		GoneDisables: true,
 		Tolerance:    webhook.DefaultTolerance,
 		Key:          webhook.KeyFromEventID(),
-		Describe: func(m *webhook.Message) (id, eventType string) {
-			return m.Header.Get(headerWebhookID), string(readBody(m.Body).Type)
+		Describe: func(m *webhook.Message) webhook.Description {
+			d := describe(m, func(o *object.Object) webhook.Description { // webhook-timestamp is the attempt's, the body's the event's
+				return webhook.Description{Type: o.Text("type"), Time: o.Time("timestamp")}
+			})
+			d.ID = m.Header.Get(headerWebhookID) // which is signed
+			return d
 		},
 	}
 }

@@ -220,7 +220,7 @@ func (r *Receiver) check(req *http.Request, q *Request) (webhook.Verification, e
 		q.EventID = verification.EventID
 	}
 	if q.EventID == "" && p.Describe != nil {
-		q.EventID, _ = p.Describe(m)
+		q.EventID = p.Describe(m).ID
 	}
 	return verification, nil
 }
