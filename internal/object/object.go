@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/signalpost/webhook"
 )
@@ -28,31 +29,100 @@ func Parse(op string, data []byte) *Object {
 	return o
 }
 
+// read takes the fields apart. Their values are parts of data, not copies.
 func (o *Object) read(data []byte) {
 	if !json.Valid(data) {
 		o.fail("", "is not JSON")
 		return
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+	s := scan{data: data}
+	if s.next() != '{' {
 		o.fail("", "is not an object")
 		return
 	}
-	o.fields = map[string]json.RawMessage{}
-	for d.More() {
-		token, err := d.Token()
-		name, ok := token.(string)
-		var value json.RawMessage
-		if err != nil || !ok || d.Decode(&value) != nil {
-			o.fail("", "is not an object")
-			return
+	o.fields = make(map[string]json.RawMessage, 8)
+	s.pos++
+	for s.next() != '}' {
+		if s.data[s.pos] == ',' {
+			s.pos++
+			s.next()
 		}
+		name := text(s.value())
+		s.next()
+		s.pos++ // ':'
+		s.next()
+		value := s.value()
 		if _, twice := o.fields[name]; twice {
 			o.fail(name, "is there twice")
 			return
 		}
 		o.fields[name] = value
 	}
+}
+
+// scan walks JSON that was found valid.
+type scan struct {
+	data []byte
+	pos  int
+}
+
+// next passes white space and returns what follows.
+func (s *scan) next() byte {
+	for {
+		switch c := s.data[s.pos]; c {
+		case ' ', '\t', '\r', '\n':
+			s.pos++
+		default:
+			return c
+		}
+	}
+}
+
+// value passes a value and returns it, without room behind it.
+func (s *scan) value() []byte {
+	start, depth := s.pos, 0
+	for s.pos < len(s.data) {
+		switch s.data[s.pos] {
+		case '"':
+			for s.pos++; s.data[s.pos] != '"'; s.pos++ {
+				if s.data[s.pos] == '\\' {
+					s.pos++
+				}
+			}
+			s.pos++
+		case '{', '[':
+			depth++
+			s.pos++
+			continue
+		case '}', ']':
+			depth--
+			s.pos++
+		case ',', ':', ' ', '\t', '\r', '\n':
+			s.pos++
+			continue
+		default:
+			for s.pos < len(s.data) && bytes.IndexByte([]byte(",:]} \t\r\n"), s.data[s.pos]) < 0 {
+				s.pos++
+			}
+		}
+		if depth == 0 {
+			break
+		}
+	}
+	return s.data[start:s.pos:s.pos]
+}
+
+// text is what a JSON string means.
+func text(literal []byte) string {
+	inner := literal[1 : len(literal)-1]
+	for _, c := range inner {
+		if c == '\\' || c >= utf8.RuneSelf {
+			var t string
+			_ = json.Unmarshal(literal, &t) // it is valid
+			return t
+		}
+	}
+	return string(inner)
 }
 
 // fail notes the first error; name is of a field, "" the object itself.
@@ -103,12 +173,11 @@ func (o *Object) Text(name string) string {
 	if !ok {
 		return ""
 	}
-	var text string
-	if value[0] != '"' || json.Unmarshal(value, &text) != nil {
+	if value[0] != '"' {
 		o.fail(name, "is "+shown(value)+", want a string")
 		return ""
 	}
-	return text
+	return text(value)
 }
 
 // Must is Text for what has to be there.
