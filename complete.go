@@ -286,7 +286,6 @@ func (c *completer) record(ctx context.Context, batch []finished) error {
 	if err != nil {
 		return err
 	}
-	soon := c.d.clock.estimate().Add(c.d.opts.Poll) // the feed looks again by then
 	for i, f := range batch {
 		if res.Outcomes[i] != Applied {
 			c.d.traceStale(ctx, f)
@@ -295,9 +294,6 @@ func (c *completer) record(ctx context.Context, batch []finished) error {
 		switch f.outcome.Next {
 		case RetryScheduled:
 			c.d.feed.hint(LaneID{f.outcome.EndpointID, Retry}, f.outcome.DueAt)
-			if f.outcome.DueAt.Before(soon) {
-				c.d.feed.kick()
-			}
 		case DeadLetter:
 			c.d.traceDeadLetter(ctx, f)
 		case Expired:

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/memstore"
 )
 
 func TestConn(t *testing.T) {
@@ -111,4 +114,46 @@ func TestDialEnds(t *testing.T) {
 			t.Error("connected to a network that has ended")
 		}
 	})
+}
+
+// Requests share connections as they do over TCP, with and without TLS, until those were idle for too long or the receiver has hung up.
+func TestConnectionsAreKept(t *testing.T) {
+	for _, url := range []string{"http://shop.example/hooks", "https://shop.example/hooks"} {
+		synctest.Test(t, func(t *testing.T) {
+			n := NewNetwork(t)
+			shop := n.Receiver(url)
+			hooks := Dispatcher(t, n, memstore.New(), nil)
+			send := func() {
+				t.Helper()
+				id, err := hooks.Send(t.Context(), webhook.Event{Type: "a", Payload: make([]byte, 3000)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				shop.WaitFor(t, time.Minute, id)
+				time.Sleep(time.Second)
+			}
+			for range 5 {
+				send()
+			}
+			if n.clients != 1 {
+				t.Errorf("%s: %d connections for 5 requests, want 1", url, n.clients)
+			}
+			time.Sleep(2 * time.Minute)
+			if send(); n.clients != 2 {
+				t.Errorf("%s: %d connections after a long pause, want 2", url, n.clients)
+			}
+			n.mu.Lock()
+			for _, s := range n.sites {
+				s.server.SetKeepAlivesEnabled(false) // closes what is idle
+			}
+			n.mu.Unlock()
+			time.Sleep(time.Second)
+			if send(); n.clients != 3 {
+				t.Errorf("%s: %d connections after the receiver hung up, want 3", url, n.clients)
+			}
+			if got := len(shop.Requests()); got != 7 {
+				t.Errorf("%s: %d requests, want 7", url, got)
+			}
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,18 +13,20 @@ import (
 )
 
 // Dispatcher makes a dispatcher on a store, such as memstore.New(), that sends over the network, and runs it until the test ends. Each
-// receiver that is on the network gets an endpoint ([Receiver.Endpoint]), unless opts.Endpoints or the store has one of its ID, and checks
+// receiver that is on the network gets an endpoint ([Receiver.Endpoint]), unless opts.Endpoints has one of its ID or URL, and checks
 // the signatures of the profile that the endpoint uses. opts may be nil. Unless it has a Logger, warnings go to the test's output. A zero
-// Grace is a second here, and a zero Poll, which bounds how fast virtual time passes, 10 s: what this dispatcher itself is sent or retries is
-// not late for that.
+// Grace is a second here. A zero Poll, which bounds how fast virtual time passes, is 10 s while nothing happens: what is sent and retried is on
+// time all the same, but what other dispatchers or the clock alone change, as when an event expires, is noticed up to 10 s later.
 func Dispatcher(t testing.TB, n *Network, store webhook.Store, opts *webhook.DispatcherOptions) *webhook.Dispatcher {
 	t.Helper()
 	o := n.Options(opts)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
+	var d *webhook.Dispatcher
 	if o.Poll == 0 {
 		o.Poll = 10 * time.Second
+		wakeAfterAttempts(o.Trace, func() { d.Wake() })
 	}
 	if o.Grace == 0 {
 		o.Grace = time.Second
@@ -32,16 +35,10 @@ func Dispatcher(t testing.TB, n *Network, store webhook.Store, opts *webhook.Dis
 		o.Profiles = []webhook.Profile{webhook.DefaultProfile()}
 	}
 	for _, r := range n.receivers() {
-		ep := r.Endpoint()
-		i := slices.IndexFunc(o.Endpoints, func(other webhook.Endpoint) bool { return other.ID == ep.ID })
-		if i < 0 {
-			i = len(o.Endpoints)
-			o.Endpoints = append(slices.Clip(o.Endpoints), ep)
-		}
-		r.expect(t, o.Profiles, o.Endpoints[i])
+		o.Endpoints = r.meet(t, o.Profiles, o.Endpoints)
 	}
-	d, err := webhook.NewDispatcher(store, o)
-	if err != nil {
+	var err error
+	if d, err = webhook.NewDispatcher(store, o); err != nil {
 		t.Fatalf("webhooktest: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -56,9 +53,33 @@ func Dispatcher(t testing.TB, n *Network, store webhook.Store, opts *webhook.Dis
 	return d
 }
 
-// expect has the receiver check what the endpoint signs, unless it was told what to check.
-func (r *Receiver) expect(t testing.TB, profiles []webhook.Profile, ep webhook.Endpoint) {
+// wakeAfterAttempts has the dispatcher look for work soon after each attempt, since it forgets with a claim what else is due when.
+func wakeAfterAttempts(trace *webhook.Trace, wake func()) {
+	done := trace.AttemptDone
+	var pending atomic.Bool
+	trace.AttemptDone = func(ctx context.Context, info webhook.AttemptDoneInfo) {
+		if pending.CompareAndSwap(false, true) {
+			time.AfterFunc(200*time.Millisecond, func() { // by then the outcome is recorded
+				pending.Store(false)
+				wake()
+			})
+		}
+		if done != nil {
+			done(ctx, info)
+		}
+	}
+}
+
+// meet adds an endpoint for the receiver unless there is one, and has the receiver check what is signed for it, unless it was told what to check.
+func (r *Receiver) meet(t testing.TB, profiles []webhook.Profile, endpoints []webhook.Endpoint) []webhook.Endpoint {
 	t.Helper()
+	own := r.Endpoint()
+	at := slices.IndexFunc(endpoints, func(ep webhook.Endpoint) bool { return ep.ID == own.ID || ep.URL == r.url })
+	if at < 0 {
+		at = len(endpoints)
+		endpoints = append(slices.Clip(endpoints), own)
+	}
+	ep := endpoints[at]
 	r.mu.Lock()
 	told := r.verifier != nil
 	r.mu.Unlock()
@@ -66,13 +87,22 @@ func (r *Receiver) expect(t testing.TB, profiles []webhook.Profile, ep webhook.E
 	if i := slices.IndexFunc(profiles, func(p webhook.Profile) bool { return p.Name == ep.Profile }); i >= 0 {
 		p = profiles[i]
 	}
-	if told || ep.URL != r.url || p.Scheme == nil || len(ep.Secrets) == 0 {
-		return
+	if told || ep.URL != r.url || p.Scheme == nil {
+		return endpoints
 	}
 	if !ep.Success.IsZero() {
 		p.Success = ep.Success
 	}
-	r.Verify(t, p, ep.Secrets...)
+	var secrets []webhook.Secret // of all that lead here
+	for _, other := range endpoints {
+		if other.URL == r.url {
+			secrets = append(secrets, other.Secrets...)
+		}
+	}
+	if len(secrets) > 0 {
+		r.Verify(t, p, secrets...)
+	}
+	return endpoints
 }
 
 // receivers are all on the network, in the order of their URLs.

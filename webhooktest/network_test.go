@@ -353,3 +353,51 @@ func TestDaysAreShort(t *testing.T) {
 		t.Errorf("90 hours took %v, want at most %v", best, most)
 	}
 }
+
+// A dispatcher of a test keeps its times: what it was told of is not late for its slow Poll.
+func TestTimesAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNetwork(t)
+		shop := n.Receiver("https://shop.example/hooks", Fail(500).Times(2), OK())
+		ep := shop.Endpoint()
+		ep.Schedule = webhook.Schedule{Kind: "list", List: []time.Duration{1300 * time.Millisecond, 2 * time.Second}}
+		hooks := Dispatcher(t, n, memstore.New(), &webhook.DispatcherOptions{Endpoints: []webhook.Endpoint{ep}, Logger: silent()})
+		time.Sleep(12345 * time.Millisecond) // between two polls
+		began := time.Now()
+		ids := []string{
+			send(t, hooks, webhook.Event{OrderingKey: "k"}), send(t, hooks, webhook.Event{OrderingKey: "k"}),
+			send(t, hooks, webhook.Event{SendAt: began.Add(4700 * time.Millisecond)}), send(t, hooks, webhook.Event{OrderingKey: "k"}),
+		}
+		time.Sleep(time.Minute)
+		shop.RequireOnce(t, ids...)
+		shop.RequireOrder(t, ids[0], ids[1], ids[3])
+		var at []time.Duration
+		for _, q := range shop.Requests() {
+			at = append(at, q.At.Sub(began).Round(50*time.Millisecond))
+		}
+		want := []time.Duration{0, 1300 * time.Millisecond, 3300 * time.Millisecond, 3300 * time.Millisecond, 3300 * time.Millisecond, 4700 * time.Millisecond}
+		if fmt.Sprint(at) != fmt.Sprint(want) {
+			t.Errorf("requests after %v, want %v", at, want)
+		}
+	})
+}
+
+// An endpoint of one's own for a receiver is the only one; several at one URL are all verified.
+func TestOwnEndpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNetwork(t)
+		shop := n.Receiver("https://shop.example/hooks")
+		a, b := shop.Endpoint(), shop.Endpoint()
+		a.ID, a.Tenant, a.Secrets = "a", "one", []webhook.Secret{webhook.GenerateSecret()}
+		b.ID, b.Tenant, b.Secrets = "b", "two", []webhook.Secret{webhook.GenerateSecret()}
+		hooks := Dispatcher(t, n, memstore.New(), &webhook.DispatcherOptions{Endpoints: []webhook.Endpoint{a, b}})
+		one, two := send(t, hooks, webhook.Event{Tenant: "one"}), send(t, hooks, webhook.Event{Tenant: "two"})
+		none := send(t, hooks, webhook.Event{})
+		time.Sleep(time.Minute)
+		shop.RequireOnce(t, one, two)
+		shop.RequireNone(t, none)
+		if got := shop.RequestsOf(two)[0]; got.Verification.Secret != 1 {
+			t.Errorf("verified under secret %d", got.Verification.Secret)
+		}
+	})
+}
