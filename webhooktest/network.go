@@ -36,7 +36,8 @@ type Network struct {
 	work    sync.WaitGroup
 }
 
-// NewNetwork makes a network that ends with the test, or the synctest bubble, t: its connections are closed then and its servers stopped.
+// NewNetwork makes a network that ends with the test t, which is that of the synctest bubble where there is one: its connections are closed then
+// and its servers stopped.
 func NewNetwork(t testing.TB) *Network {
 	t.Helper()
 	ca, err := newAuthority()
@@ -60,8 +61,8 @@ func (n *Network) end() {
 	n.work.Wait()
 }
 
-// Receiver puts a receiver on the network: what is posted to exactly this URL, which must be http or https, is answered by the script, and recorded.
-// See [Step] for how a script goes on; none means 200 for everything. Two receivers may share a host, but no URL.
+// Receiver puts a receiver on the network: what is sent to this URL, which must be http or https, with whatever query, is answered by the script, and
+// recorded. See [Step] for how a script goes on; none means 200 for everything. Receivers may share a host, but no path of it.
 func (n *Network) Receiver(rawURL string, script ...Step) *Receiver {
 	n.t.Helper()
 	u, err := url.Parse(rawURL)

@@ -325,6 +325,18 @@ func TestRealTime(t *testing.T) {
 	shop.WaitFor(t, 10*time.Second, send(t, hooks, webhook.Event{}))
 }
 
+// The package comment's example, with the default profile.
+func TestOutageOfHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNetwork(t)
+		shop := n.Receiver("https://shop.example/hooks", Fail(503).For(5*time.Hour), OK())
+		id := send(t, Dispatcher(t, n, memstore.New(), nil), webhook.Event{})
+		time.Sleep(8 * time.Hour)
+		shop.RequireOnce(t, id)
+		shop.RequireAttempts(t, id, 6)
+	})
+}
+
 // Days of a dispatcher at work pass quickly enough for a test. What else the machine does is not this package's: the best of three counts.
 func TestDaysAreShort(t *testing.T) {
 	best := time.Hour

@@ -20,7 +20,7 @@ import (
 const eventHeader = "Webhooktest-Event"
 
 // Receiver is somebody's webhook receiver on a [Network]. It answers by its script, records each request, and refuses what is not signed as it
-// should be with 401, as a receiver must: a [Receiver] of which [Dispatcher] made an endpoint checks against that, another one when
+// should be with 401, as a receiver must: a [Receiver] for which [Dispatcher] has an endpoint checks against that, another one when
 // [Receiver.Verify] says so. Safe for concurrent use.
 type Receiver struct {
 	url    string
