@@ -30,17 +30,6 @@ func FromContext(ctx context.Context) Event {
 	return *x.event
 }
 
-// DescriptionFromContext returns what the signed part of the request tells of the event, its time included, for a handler behind [Middleware];
-// elsewhere false.
-func DescriptionFromContext(ctx context.Context) (Description, bool) {
-	x := receivedFrom(ctx)
-	if x == nil {
-		return Description{}, false
-	}
-	x.eventOnce.Do(x.makeEvent)
-	return x.description, true
-}
-
 // VerificationFromContext returns what the signature told, for a handler behind [Middleware]; elsewhere false.
 func VerificationFromContext(ctx context.Context) (Verification, bool) {
 	x := receivedFrom(ctx)

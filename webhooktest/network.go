@@ -69,6 +69,11 @@ func (n *Network) Receiver(rawURL string, script ...Step) *Receiver {
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		n.t.Fatalf("webhooktest: %q is not an absolute http or https URL", rawURL)
 	}
+	for _, s := range script {
+		if s.act == nil && (s.status < 200 || s.status > 999) {
+			n.t.Fatalf("webhooktest: %s answers %d, want a status of 200 or more", rawURL, s.status)
+		}
+	}
 	r := newReceiver(n, u, script)
 	path := cleanPath(u)
 	n.mu.Lock()

@@ -221,6 +221,7 @@ func TestMisuse(t *testing.T) {
 			m.Receiver("http://a.example:1")
 			m.Receiver("https://a.example:1/b")
 		}, "speaks both http and https"},
+		"no status":  {func(t testing.TB) { NewNetwork(t).Receiver("http://a.example", OK(), Answer(0)) }, "answers 0, want a status"},
 		"no address": {func(t testing.TB) { NewNetwork(t).Resolve("a.example", "localhost") }, `"localhost" is not an IP address`},
 		"no secret": {func(t testing.TB) {
 			NewNetwork(t).Receiver("http://a.example").Verify(t, profile.Gett(), webhook.Secret{})
