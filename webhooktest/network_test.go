@@ -337,10 +337,13 @@ func TestOutageOfHours(t *testing.T) {
 	})
 }
 
-// Days of a dispatcher at work pass quickly enough for a test. What else the machine does is not this package's: the best of three counts.
+// Days of a dispatcher at work pass quickly enough for a test. What else the machine does is not this package's: the best of some tries counts.
 func TestDaysAreShort(t *testing.T) {
-	best := time.Hour
-	for range 3 {
+	best, most := time.Hour, time.Second
+	if raceDetector {
+		most *= 10
+	}
+	for try := 0; try < 6 && best > most; try++ {
 		began := time.Now()
 		synctest.Test(t, func(t *testing.T) {
 			n := NewNetwork(t)
@@ -356,10 +359,6 @@ func TestDaysAreShort(t *testing.T) {
 			}
 		})
 		best = min(best, time.Since(began))
-	}
-	most := time.Second
-	if raceDetector {
-		most *= 10
 	}
 	if best > most {
 		t.Errorf("90 hours took %v, want at most %v", best, most)
