@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"slices"
 
 	"github.com/signalpost/webhook"
 )
@@ -18,7 +19,10 @@ var postgresStatements = statements{
 	now: `SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`,
 
 	insertAll:         insertAll("", "", ""),
-	insertAllExpiring: insertAllExpiring(),
+	insertAllExpiring: insertAllExpiring(""),
+	insertAllUnmatched: insertAllExpiring(`, unmatched AS (
+	INSERT INTO {prefix}unmatched (id, created_at) SELECT id, $9::bigint FROM e WHERE deliveries = 0 AND id IN (SELECT id FROM new)
+)`),
 
 	digests: `SELECT id, digest FROM {prefix}event_id WHERE id = ANY($1::text[])`,
 
@@ -136,6 +140,11 @@ WITH o AS MATERIALIZED (
 	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
 	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM o
 	WHERE kept = 2 AND id IN (SELECT id FROM hit)
+), failed AS (
+	INSERT INTO {prefix}failed (state, id, endpoint_id)
+	SELECT o.state, hit.id, hit.endpoint_id FROM hit JOIN o ON o.id = hit.id
+	WHERE o.op = 0 AND o.state <> 'delivered' AND hit.expires_at IS DISTINCT FROM 0
+	ON CONFLICT DO NOTHING
 )
 SELECT id, endpoint_id, order_key, seq, expires_at FROM hit`,
 
@@ -248,8 +257,11 @@ func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.Enqu
 		req.Owner, data,
 	}
 	text := s.sql.insertAll
-	if anyExpires(all) {
-		text = s.sql.insertAllExpiring
+	unmatched := slices.ContainsFunc(events, func(e newEvent) bool { return len(e.rows) == 0 })
+	if unmatched || anyExpires(all) {
+		if text = s.sql.insertAllExpiring; unmatched {
+			text = s.sql.insertAllUnmatched
+		}
 		args = append(args, optIntArray(all, func(d *newDelivery) sql.NullInt64 { return d.expiresAt }))
 	}
 	rows, err := q.QueryContext(ctx, text, args...)

@@ -79,6 +79,7 @@ func (e *env) endpoints() webhook.EndpointStore { return e.h.Store.(webhook.Endp
 func (e *env) dedupe() webhook.DedupeStore      { return e.h.Store.(webhook.DedupeStore) }
 func (e *env) queries() webhook.QueryStore      { return e.h.Store.(webhook.QueryStore) }
 func (e *env) pruner() webhook.Pruner           { return e.h.Store.(webhook.Pruner) }
+func (e *env) eraser() webhook.Eraser           { return e.h.Store.(webhook.Eraser) }
 
 func (e *env) failf(format string, args ...any) { panic(failure(fmt.Sprintf(format, args...))) }
 
