@@ -7,16 +7,16 @@ import (
 )
 
 func eraseCases() []Case {
-	const erases = "what was sent (payload, header), what was answered, and all records"
-	const waiting = "An event with a delivery that is not final is left as it is and counted as Waiting"
-	const kept = "One of which a delivery stands in its ordering key yet … loses its payload, header and what was answered, and keeps its records"
+	const erases = "erased … what was sent (payload, header), what was answered, and all records"
+	const waiting = "An event with a delivery that is not final is left as it is and counted as Waiting … IDs of events left alone, as something of them waits"
+	const kept = "One of which a delivery stands in its ordering key yet … loses its payload, header and what was answered, and keeps its records … events of which records are left, and nothing else"
 	return []Case{
 		{"Erase/Records", erases, needStore | needQuery | needErase, eraseRecords},
-		{"Erase/OtherTenants", "at most req.Limit of the tenant's", needStore | needQuery | needErase, eraseOthers},
+		{"Erase/OtherTenants", "at most req.Limit of the tenant's … \"\" is the tenant of those without one", needStore | needQuery | needErase, eraseOthers},
 		{"Erase/Waiting", waiting, needStore | needQuery | needErase, eraseWaiting},
 		{"Erase/InKey", kept, needStore | needQuery | needErase, eraseInKey},
 		{"Erase/Count", "With req.Count it erases nothing and only tells what it would do", needStore | needQuery | needErase, eraseCount},
-		{"Erase/Batches", "pass as After to go on; \"\": that was all", needStore | needQuery | needErase, eraseBatches},
+		{"Erase/Batches", "exclusive event ID; \"\": from the start … pass as After to go on; \"\": that was all", needStore | needQuery | needErase, eraseBatches},
 		{"Erase/IDStaysKnown", "What remains is the digest by which a repeat of the event's ID is known", needStore | needErase, eraseKnown},
 	}
 }

@@ -13,7 +13,7 @@ func filterCases() []Case {
 	const newest = "with Newest descending"
 	const unfinished = "What is unfinished, and what ended otherwise than delivered, is found without a walk over what was delivered"
 	return []Case{
-		{"List/Newest", newest, needStore | needQuery, listNewest},
+		{"List/Newest", newest + " … in descending order of ID … The walk is complete when Next is \"\"", needStore | needQuery, listNewest},
 		{"List/Bounds", "exclusive ID: only greater ones … exclusive ID: only lesser ones", needStore | needQuery, listBounds},
 		{"List/NewestByState", newest + " … " + unfinished, needStore | needQuery, listNewestByState},
 		{"List/States", "any of these, or State", needStore | needQuery, listStates},
@@ -22,7 +22,7 @@ func filterCases() []Case {
 		{"List/ByType", "of the event: exact, or a prefix and \"*\"", needStore | needQuery, listByType},
 		{"List/ByTenant", "of the event; nil: of every tenant", needStore | needQuery, listByTenant},
 		{"List/ByTime", "CreatedAt, inclusive … CreatedAt, exclusive", needStore | needQuery, listByTime},
-		{"List/ByResponse", "of the attempt with the greatest token", needStore | needQuery, listByResponse},
+		{"List/ByResponse", "of the attempt with the greatest token … ResponseClass tells answers apart by their first digit … an attempt was made and got no status", needStore | needQuery, listByResponse},
 		{"List/FewMatch", empty + " … when few match, a page may hold fewer than Limit, even none, and its Next says where to go on", needStore | needQuery, listFewMatch},
 	}
 }
@@ -252,7 +252,7 @@ func listFewMatch(e *env) {
 func eventCases() []Case {
 	const list = "ListEvents returns events without their payloads and headers"
 	return []Case{
-		{"Events/List", list, needStore | needQuery, eventsList},
+		{"Events/List", list + " … how many it fanned out to", needStore | needQuery, eventsList},
 		{"Events/Pages", "Lists are pages by ID, ascending or with Newest descending", needStore | needQuery, eventsPages},
 		{"Events/Unmatched", "only those that matched no endpoint", needStore | needQuery, eventsUnmatched},
 		{"Events/Filters", "Empty fields do not filter", needStore | needQuery, eventsFilters},
@@ -337,10 +337,10 @@ func eventsFilters(e *env) {
 }
 
 func keyHeadCases() []Case {
-	const head = "KeyHead returns what stands first in an ordering key of an endpoint"
+	const head = "KeyHead returns what stands first in an ordering key of an endpoint: what the others of the key wait for … ErrNotFound: nothing of the key waits, and nothing blocks it"
 	return []Case{
 		{"KeyHead/First", head, needStore | needQuery, keyHeadFirst},
-		{"KeyHead/Blocked", "it is a dead letter, behind which the key waits for HoldStore.ReleaseKey", needStore | needQuery | needHold, keyHeadBlocked},
+		{"KeyHead/Blocked", "it is a dead letter, behind which the key waits for HoldStore.ReleaseKey … it is one by HoldKey: what waits reads as Held", needStore | needQuery | needHold, keyHeadBlocked},
 		{"KeyHead/Ended", "LifeStore.End has ended it, and it keeps its place until its turn has come", needStore | needQuery | needLife, keyHeadEnded},
 	}
 }

@@ -9,22 +9,22 @@ import (
 )
 
 func forgetCases() []Case {
-	const forgets = "forgets those that ended in a state and before the time that req.Ended gives for it, with their attempts"
+	const forgets = "forget deliveries … EndedBefore says by state which deliveries to forget: those that ended before … forgets those that ended in a state and before the time that req.Ended gives for it, with their attempts"
 	const never = "Never forgotten is what is not final, and what stands in its ordering key yet"
 	return []Case{
 		{"Forget/ByState", forgets, needStore | needQuery | needPrune, forgetByState},
 		{"Forget/ByAge", forgets, needStore | needQuery | needPrune, forgetByAge},
 		{"Forget/NothingAsked", "Zero: none in that state", needStore | needQuery | needPrune, forgetNothing},
 		{"Forget/Attempts", forgets, needStore | needQuery | needPrune, forgetAttempts},
-		{"Forget/Event", "an event goes with its last delivery", needStore | needQuery | needPrune, forgetEvent},
+		{"Forget/Event", "an event goes with its last delivery … gone with their last delivery, or unmatched", needStore | needQuery | needPrune, forgetEvent},
 		{"Forget/Unfinished", never, needStore | needQuery | needPrune, forgetUnfinished},
 		{"Forget/Blocking", never + ": a dead letter that blocks it", needStore | needQuery | needPrune | needHold, forgetBlocking},
 		{"Forget/EndedInKey", never + " … or what End has ended and whose turn has not come", needStore | needQuery | needPrune | needLife, forgetEndedInKey},
-		{"Forget/Batches", "Prune removes at most req.Limit of each kind … Go on with Next until that is \"\"", needStore | needQuery | needPrune, forgetBatches},
-		{"Forget/Before", "deliveries: exclusive ID, where the walk ends", needStore | needQuery | needPrune, forgetBefore},
+		{"Forget/Batches", "Prune removes at most req.Limit of each kind, each kind in one transaction, and reports how many … Go on with Next until that is \"\"", needStore | needQuery | needPrune, forgetBatches},
+		{"Forget/Before", "deliveries: exclusive ID, where the walk ends … of the deliveries: pass as After to go on; \"\": the walk is complete", needStore | needQuery | needPrune, forgetBefore},
 		{"Forget/IDStaysKnown", "An ID is remembered at least as long as its event is kept … forget event IDs stored before", needStore | needPrune, forgetKnown},
 		{"Forget/Late", "it changes no state", needStore | needQuery | needPrune, forgetLate},
-		{"Forget/Unmatched", "Unmatched events go by age", needStore | needQuery | needPrune, forgetUnmatched},
+		{"Forget/Unmatched", "Unmatched events go by age … forget events that matched no endpoint and were stored before; zero: none", needStore | needQuery | needPrune, forgetUnmatched},
 		{"Forget/AtOnce", "Several processes may do so at once", needStore | needQuery | needPrune, forgetAtOnce},
 	}
 }
@@ -278,11 +278,11 @@ func (e *env) fillEvents(n int) {
 }
 
 func payloadCases() []Case {
-	const payloads = "erases payload and header of events whose deliveries were all delivered before req.PayloadsBefore. The event and all that is told of its deliveries stay"
+	const payloads = "Payloads: it examines deliveries likewise, and erases payload and header of events whose deliveries were all delivered before req.PayloadsBefore. The event and all that is told of its deliveries stay"
 	return []Case{
-		{"Payload/Erased", payloads, needStore | needQuery | needPrune, payloadErased},
+		{"Payload/Erased", payloads + " … when its payload and header were erased, and so are empty here; zero: they were not … erase payloads and headers of what was delivered before; zero: none", needStore | needQuery | needPrune, payloadErased},
 		{"Payload/AllDelivered", payloads, needStore | needQuery | needPrune, payloadAllDelivered},
-		{"Payload/Batches", "Prune removes at most req.Limit of each kind … Go on with Next until that is \"\"", needStore | needQuery | needPrune, payloadBatches},
+		{"Payload/Batches", "Prune removes at most req.Limit of each kind, each kind in one transaction, and reports how many … Go on with Next until that is \"\"", needStore | needQuery | needPrune, payloadBatches},
 	}
 }
 

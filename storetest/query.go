@@ -292,7 +292,7 @@ func listTogether(e *env) {
 }
 
 func pruneCases() []Case {
-	const prune = "Prune removes at most req.Limit of each kind and reports how many"
+	const prune = "Prune removes at most req.Limit of each kind, each kind in one transaction, and reports how many"
 	return []Case{
 		{"Prune/Limit", prune + " … Call it again until it removes fewer", needDedupe | needPrune, pruneLimit},
 		{"Prune/OnlyExpired", "forget idempotency keys that have expired", needDedupe | needPrune, pruneOnlyExpired},
