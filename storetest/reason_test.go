@@ -118,7 +118,7 @@ func unproven() map[string][]string {
 			"EndpointStore keeps endpoints", "DedupeStore remembers idempotency keys, so that a receiver processes each once",
 			"KeyStatus is what Begin found", "StoredResponse is the part of a response that is kept for repeats",
 			"QueryStore answers the questions of people", "None of it is needed to deliver", "EventRecord is a stored event",
-			"Pruner forgets what has served its time", "Eraser erases what was sent for a tenant",
+			"KeyHead is what stands first in an ordering key", "Pruner forgets what has served its time", "Eraser erases what was sent for a tenant",
 			"StateStore keeps what the dispatchers on a store have to agree on about each endpoint",
 			"It goes with HoldStore: a hold is part of an endpoint's state",
 			"Without it a dispatcher knows the health of endpoints only from its own attempts, and switches none off",
