@@ -34,36 +34,45 @@ ORDER BY p.id`
      ORDER BY a.token DESC LIMIT 1), d.status)`
 	noAnswer = `, NULL`
 
-	// The walks, each along an index.
-	walkAll            = `{prefix}delivery WHERE id > ?`
-	walkEvent          = `{prefix}delivery {event} WHERE event_id = ? AND id > ?`
-	walkEndpoint       = `{prefix}delivery {endpoint} WHERE endpoint_id = ? AND id > ?`
-	walkWaiting        = `{prefix}queue WHERE id > ?`
-	walkFailed         = `{prefix}failed {failed} WHERE state = ? AND id > ?`
-	walkFailedEndpoint = `{prefix}failed {failed_endpoint} WHERE endpoint_id = ? AND state = ? AND id > ?`
-
 	// All that waits for an endpoint, as far as one page may look at it.
 	waitingFor = `SELECT id FROM {prefix}queue {due} WHERE endpoint_id = ? ORDER BY endpoint_id, class, due_at LIMIT {limit}`
 
 	eventsListed = `SELECT e.id, e.type, e.tenant, e.ordering_key, e.deliveries, e.created_at, e.erased_at
 FROM ({page}) p JOIN {prefix}event e ON e.id = p.id ORDER BY p.id`
-	walkEvents    = `{prefix}event WHERE id > ?`
-	walkUnmatched = `{prefix}unmatched WHERE id > ?`
 )
-
-// mysqlWalks makes MySQL begin where ID is reached: left to itself it looks up the endpoint or event and walks from its beginning.
-var mysqlWalks = strings.NewReplacer("{event}", "FORCE INDEX (delivery_event)", "{endpoint}", "FORCE INDEX (delivery_endpoint)",
-	"{failed}", "FORCE INDEX (PRIMARY)", "{failed_endpoint}", "FORCE INDEX (failed_endpoint)")
-
-var plainWalks = strings.NewReplacer("{event}", "", "{endpoint}", "", "{failed}", "", "{failed_endpoint}", "")
 
 // maxExamined bounds how many rows one page looks at to find those that match.
 const maxExamined = 10_000
 
-// walk is one way through IDs, in order.
+// walk is one way through IDs, in order: along an index whose columns are fixed, and then id.
 type walk struct {
-	text string // a walk constant
-	args []any  // before the ID
+	table string
+	index string   // MySQL: left to itself it looks up what is fixed and walks from its beginning
+	fixed []string // columns
+	args  []any    // their values
+}
+
+var (
+	walkAll       = walk{table: "delivery"}
+	walkWaiting   = walk{table: "queue"}
+	walkEvents    = walk{table: "event"}
+	walkUnmatched = walk{table: "unmatched"}
+)
+
+func walkEvent(id string) walk {
+	return walk{"delivery", "delivery_event", []string{"event_id"}, []any{id}}
+}
+
+func walkEndpoint(id string) walk {
+	return walk{"delivery", "delivery_endpoint", []string{"endpoint_id"}, []any{id}}
+}
+
+func walkFailed(state webhook.State) walk {
+	return walk{"failed", "PRIMARY", []string{"state"}, []any{string(state)}}
+}
+
+func walkFailedEndpoint(id string, state webhook.State) walk {
+	return walk{"failed", "failed_endpoint", []string{"endpoint_id", "state"}, []any{id, string(state)}}
 }
 
 // span is the part of the walks that is left.
@@ -72,34 +81,60 @@ type span struct {
 	newest        bool
 }
 
+// text is the statement for the first IDs of the span along the walk.
+func (w *walk) text(dialect Dialect, at span, limit string) (text string, args []any) {
+	text = "SELECT id FROM {prefix}" + w.table
+	if dialect == MySQL && w.index != "" {
+		text += " FORCE INDEX (" + w.index + ")"
+	}
+	order := "id"
+	if dialect == PostgreSQL && len(w.fixed) > 0 && w.index != "delivery_event" {
+		// Of an equality it would forget that only this index has the order, and may walk all IDs instead: hence rows.
+		cols, marks := strings.Join(w.fixed, ", "), strings.Repeat("?, ", len(w.fixed))
+		text += " WHERE (" + cols + ", id) > (" + marks + "?) AND (" + cols + ") <= (" + strings.TrimSuffix(marks, ", ") + ")"
+		args = append(slices.Concat(w.args, []any{at.after}), w.args...)
+		if at.before != "" {
+			text += " AND (" + cols + ", id) < (" + marks + "?)"
+			args = append(append(args, w.args...), at.before)
+		}
+		order = strings.Join(append(slices.Clone(w.fixed), "id"), "{desc}, ")
+	} else {
+		text += " WHERE "
+		for _, col := range w.fixed {
+			text += col + " = ? AND "
+		}
+		text += "id > ?"
+		if args = append(slices.Clone(w.args), at.after); at.before != "" {
+			text, args = text+" AND id < ?", append(args, at.before)
+		}
+	}
+	return text + at.order(order) + limit, args
+}
+
+// order is ORDER BY in the span's order.
+func (at *span) order(columns string) string {
+	desc := ""
+	if at.newest {
+		desc = " DESC"
+	}
+	return " ORDER BY " + strings.ReplaceAll(columns, "{desc}", desc) + desc
+}
+
 // page is the statement and arguments for the first IDs of the span, of all the walks together. The limit is written out: PostgreSQL's
 // plan for one that it does not know is one for a tenth of the table.
-func (s *Store) page(walks []walk, at span, limit int) (text string, args []any) {
-	hints := plainWalks
-	if s.dialect == MySQL {
-		hints = mysqlWalks
+func (s *Store) page(walks []walk, at span, size int) (text string, args []any) {
+	limit := " LIMIT " + strconv.Itoa(size)
+	if len(walks) == 1 {
+		return walks[0].text(s.dialect, at, limit)
 	}
-	tail := " ORDER BY id"
-	if at.newest {
-		tail += " DESC"
-	}
-	tail += " LIMIT " + strconv.Itoa(limit)
-	var parts []string
-	for _, w := range walks {
-		part := "SELECT id FROM " + hints.Replace(w.text)
-		args = append(slices.Concat(args, w.args), at.after)
-		if at.before != "" {
-			part, args = part+" AND id < ?", append(args, at.before)
+	for i := range walks {
+		part, values := walks[i].text(s.dialect, at, limit)
+		if i > 0 {
+			text += " UNION "
 		}
-		parts = append(parts, part+tail)
+		text, args = text+"SELECT id FROM ("+part+") w"+strconv.Itoa(i), append(args, values...)
 	}
-	if len(parts) == 1 {
-		return parts[0], args
-	}
-	for i := range parts {
-		parts[i] = "SELECT id FROM (" + parts[i] + ") w" + strconv.Itoa(i)
-	}
-	return "SELECT id FROM (" + strings.Join(parts, " UNION ") + ") w" + tail, args
+	return "SELECT id FROM (" + text + ") w" + at.order("id") + limit, args
 }
 
 // pass moves the span behind an ID.
@@ -215,7 +250,7 @@ func (s *Store) finder(ctx context.Context, req *webhook.ListDeliveriesRequest) 
 		if len(ids) <= maxExamined {
 			return func(at span, size int) (string, []any, error) { return s.gathered(ctx, walks, ids, at, size) }, nil
 		}
-		walks = []walk{{walkEndpoint, []any{req.EndpointID}}} // so many wait that it meets some soon
+		walks = []walk{walkEndpoint(req.EndpointID)} // so many wait that it meets some soon
 	}
 	return func(at span, size int) (string, []any, error) {
 		page, args := s.page(walks, at, size)
@@ -231,12 +266,12 @@ func walksFor(req *webhook.ListDeliveriesRequest) (walks []walk, gather bool) {
 	}
 	switch {
 	case req.EventID != "":
-		return []walk{{walkEvent, []any{req.EventID}}}, false
+		return []walk{walkEvent(req.EventID)}, false
 	case len(states) == 0 || slices.Contains(states, webhook.Delivered):
 		if req.EndpointID != "" {
-			return []walk{{walkEndpoint, []any{req.EndpointID}}}, false
+			return []walk{walkEndpoint(req.EndpointID)}, false
 		}
-		return []walk{{walkAll, nil}}, false
+		return []walk{walkAll}, false
 	}
 	waiting := false
 	for _, st := range slices.Compact(slices.Sorted(slices.Values(states))) {
@@ -244,13 +279,13 @@ func walksFor(req *webhook.ListDeliveriesRequest) (walks []walk, gather bool) {
 		case !st.Final():
 			waiting = true
 		case req.EndpointID != "":
-			walks = append(walks, walk{walkFailedEndpoint, []any{req.EndpointID, string(st)}})
+			walks = append(walks, walkFailedEndpoint(req.EndpointID, st))
 		default:
-			walks = append(walks, walk{walkFailed, []any{string(st)}})
+			walks = append(walks, walkFailed(st))
 		}
 	}
 	if waiting && req.EndpointID == "" {
-		walks = append(walks, walk{walkWaiting, nil})
+		walks = append(walks, walkWaiting)
 	}
 	return walks, waiting && req.EndpointID != ""
 }
@@ -363,9 +398,9 @@ func (s *Store) ListEvents(ctx context.Context, req *webhook.ListEventsRequest) 
 	if !storable(req.After) || !storable(req.Before) {
 		return res, nil
 	}
-	walks := []walk{{walkEvents, nil}}
+	walks := []walk{walkEvents}
 	if req.Unmatched {
-		walks[0].text = walkUnmatched
+		walks[0] = walkUnmatched
 	}
 	var err error
 	at := span{req.After, req.Before, req.Newest}
