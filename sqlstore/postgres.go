@@ -23,6 +23,7 @@ var postgresStatements = statements{
 	insertAllUnmatched: insertAllExpiring(`, unmatched AS (
 	INSERT INTO {prefix}unmatched (id, created_at) SELECT id, $9::bigint FROM e WHERE deliveries = 0 AND id IN (SELECT id FROM new)
 )`),
+	insertUnordered: insertUnordered(),
 
 	digests: `SELECT id, digest FROM {prefix}event_id WHERE id = ANY($1::text[])`,
 
@@ -257,11 +258,14 @@ func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.Enqu
 		req.Owner, data,
 	}
 	text := s.sql.insertAll
-	unmatched := slices.ContainsFunc(events, func(e newEvent) bool { return len(e.rows) == 0 })
-	if unmatched || anyExpires(all) {
-		if text = s.sql.insertAllExpiring; unmatched {
-			text = s.sql.insertAllUnmatched
-		}
+	switch {
+	case slices.ContainsFunc(events, func(e newEvent) bool { return len(e.rows) == 0 }):
+		text = s.sql.insertAllUnmatched
+		args = append(args, optIntArray(all, func(d *newDelivery) sql.NullInt64 { return d.expiresAt }))
+	case !anyOrdered(all) && !anyExpires(all):
+		text = s.sql.insertUnordered
+	case anyExpires(all):
+		text = s.sql.insertAllExpiring
 		args = append(args, optIntArray(all, func(d *newDelivery) sql.NullInt64 { return d.expiresAt }))
 	}
 	rows, err := q.QueryContext(ctx, text, args...)
