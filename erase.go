@@ -121,5 +121,8 @@ func (e *erasure) walk(ctx context.Context, now time.Time, count bool, each func
 		if req.After = res.Next; req.After == "" {
 			return nil
 		}
+		if res.Events+res.Kept > 0 && !count && !sleep(ctx, retainPause) {
+			return ctx.Err()
+		}
 	}
 }

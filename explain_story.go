@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // String tells the story in lines of text, for people: no payload, header, answer, secret or query value is in it.
@@ -40,6 +41,11 @@ func (x *Explanation) String() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
+// oneLine keeps what others have said from looking like lines of the story.
+func oneLine(text string) string {
+	return strings.Join(strings.FieldsFunc(text, unicode.IsControl), " ")
+}
+
 // few names the first of IDs.
 func few(ids []string) string {
 	const most = 5
@@ -60,7 +66,7 @@ func (s *DeliveryStory) tell(b *strings.Builder, now time.Time) {
 		s.Attempts[i].tell(b, s.Delivery.CreatedAt)
 	}
 	if s.Why != "" {
-		b.WriteString("  why: " + s.Why + "\n")
+		b.WriteString("  why: " + oneLine(s.Why) + "\n")
 	}
 	if s.Next != "" {
 		b.WriteString("  next: " + s.Next + "\n")
@@ -82,7 +88,7 @@ func (a *Attempt) tell(b *strings.Builder, accepted time.Time) {
 	}
 	fmt.Fprintf(b, " within %s", span(a.Duration))
 	if a.Detail != "" {
-		b.WriteString(" (" + redactURLs(a.Detail) + ")")
+		b.WriteString(" (" + oneLine(redactURLs(a.Detail)) + ")")
 	}
 	if a.Late {
 		b.WriteString("; too late to count, another process had taken over")

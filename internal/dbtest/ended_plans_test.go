@@ -82,7 +82,7 @@ func (b *bench) ended(t *testing.T) {
 	list("an endpoint's canceled, none", 20, webhook.ListDeliveriesRequest{State: webhook.Canceled, EndpointID: "done"}, 0)
 	list("what waits for an endpoint for which nothing does", 20, webhook.ListDeliveriesRequest{State: webhook.Queued, EndpointID: "done"}, 0)
 	list("what failed or waits for it", 3*page, webhook.ListDeliveriesRequest{States: append(failed, webhook.Queued), EndpointID: "done"}, min(100, dead))
-	list("what failed or waits", 8*page, webhook.ListDeliveriesRequest{States: append(failed, webhook.RetryScheduled, webhook.Queued)}, 100)
+	list("what failed or waits", 10*page, webhook.ListDeliveriesRequest{States: append(failed, webhook.RetryScheduled, webhook.Queued)}, 100)
 	list("the newest delivered", page, webhook.ListDeliveriesRequest{State: webhook.Delivered, Newest: true}, 100)
 	list("the newest of an endpoint", page, webhook.ListDeliveriesRequest{EndpointID: "hot", Newest: true}, 100)
 	list("a span of IDs", page, webhook.ListDeliveriesRequest{After: fmt.Sprintf("x%09d", b.rows/2), Before: fmt.Sprintf("x%09d", b.rows/2+51)}, 50)
