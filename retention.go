@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/signalpost/webhook/internal/ids"
@@ -16,7 +17,8 @@ import (
 // delivery; its ID is known for longer, see EventIDs.
 //
 // Running dispatchers apply it in batches of their own, a short transaction each, at a pace that leaves the database four fifths of the
-// time; any number of processes on a store may. It counts on the IDs that dispatchers give to deliveries, which sort by time.
+// time; any number of processes on a store may. What has served its time goes within minutes, and what took long to end within an hour
+// or so. It counts on the IDs that dispatchers give to deliveries, which sort by time.
 type Retention struct {
 	Delivered   time.Duration
 	DeadLetters time.Duration
@@ -44,8 +46,9 @@ type Pruned struct {
 // Bounds of retention.
 const (
 	retainEvery   = time.Minute
-	retainWhole   = 24 * time.Hour         // payloads are looked for among all deliveries so often, else among new ones
-	retainRecent  = 15 * time.Minute       // by when most are delivered
+	retainRecords = time.Hour              // between walks over all that is kept beyond its time; else over what was made at the time in question
+	retainWhole   = 24 * time.Hour         // likewise between walks over all for payloads
+	retainRecent  = 3 * time.Minute        // by when most are delivered
 	retainBatch   = 500                    // deliveries in a transaction
 	retainPause   = 20 * time.Millisecond  // at least, after a batch
 	retainRest    = 4                      // times as long as a batch took is the pause after it
@@ -98,23 +101,30 @@ func (d *Dispatcher) retain(ctx context.Context) {
 	if !ok || d.opts.Retention == (Retention{}) {
 		return
 	}
-	var whole, recent time.Time // when the last walks over all and over new payloads began; zero: none did
-	rest := rand.N(retainEvery) // so that processes started together do not do the same at once
+	var records, payloads, last time.Time // when the last walks over all, and the last of any kind, began; zero: none did
+	rest := rand.N(retainEvery)           // so that processes started together do not do the same at once
 	for sleep(ctx, rest) {
 		rest = retainEvery
 		now := d.clock.estimate()
 		p := &pruning{pruner: pruner, keep: d.opts.Retention, now: now}
-		if all := now.Sub(whole) >= retainWhole; !all {
-			p.payloadsAfter = ids.At(deliveryIDs, recent.Add(-retainRecent))
+		if now.Sub(records) < retainRecords {
+			p.records = last
 		}
-		err := p.pass(ctx)
-		switch {
-		case err == nil && p.payloadsAfter == "":
-			whole, recent = now, now
-		case err == nil:
-			recent = now
-		case ctx.Err() == nil:
-			d.log.Warn("webhook: retention failed; trying again", slog.Any("error", err))
+		if now.Sub(payloads) < retainWhole {
+			p.payloads = last
+		}
+		if err := p.pass(ctx); err != nil {
+			if ctx.Err() == nil {
+				d.log.Warn("webhook: retention failed; trying again", slog.Any("error", err))
+			}
+		} else {
+			last = now
+			if p.records.IsZero() {
+				records = now
+			}
+			if p.payloads.IsZero() {
+				payloads = now
+			}
 		}
 		if p.done != (Pruned{}) {
 			d.log.Info("webhook: retention", slog.Int("deliveries", p.done.Deliveries), slog.Int("events", p.done.Events),
@@ -125,12 +135,13 @@ func (d *Dispatcher) retain(ctx context.Context) {
 
 // pruning is one pass over all that may have served its time.
 type pruning struct {
-	pruner        Pruner
-	keep          Retention
-	now           time.Time
-	payloadsAfter string        // where the walk over payloads begins
-	most          time.Duration // that a pause between batches lasts; zero: any time
-	done          Pruned
+	pruner   Pruner
+	keep     Retention
+	now      time.Time
+	records  time.Time     // when all was as it should be but for late ends; zero: walk over all
+	payloads time.Time     // likewise
+	most     time.Duration // that a pause between batches lasts; zero: any time
+	done     Pruned
 }
 
 // before is when that must have ended which is kept for so long; zero: it is kept for good.
@@ -143,19 +154,15 @@ func (p *pruning) before(keep time.Duration) time.Time {
 
 func (p *pruning) pass(ctx context.Context) error {
 	k := &p.keep
-	ended := EndedBefore{
-		Delivered: p.before(k.Delivered), DeadLetter: p.before(k.DeadLetters), Canceled: p.before(k.Canceled), Expired: p.before(k.Expired),
-	}
-	if ended != (EndedBefore{}) {
-		// What was made later than the latest of these times has not ended before it either.
-		last := latest(latest(ended.Delivered, ended.DeadLetter), latest(ended.Canceled, ended.Expired))
-		req := PruneRequest{Ended: ended, Before: ids.At(deliveryIDs, last.Add(querySlack))}
-		if err := p.walk(ctx, req); err != nil {
-			return err
-		}
+	if err := p.forget(ctx); err != nil {
+		return err
 	}
 	if k.PayloadAfterDelivery {
-		if err := p.walk(ctx, PruneRequest{PayloadsBefore: p.now, After: p.payloadsAfter}); err != nil {
+		req := PruneRequest{PayloadsBefore: p.now}
+		if !p.payloads.IsZero() {
+			req.After = ids.At(deliveryIDs, p.payloads.Add(-retainRecent))
+		}
+		if err := p.walk(ctx, req); err != nil {
 			return err
 		}
 	}
@@ -164,6 +171,36 @@ func (p *pruning) pass(ctx context.Context) error {
 	}
 	longest := max(k.EventIDs, k.Delivered, k.DeadLetters, k.Canceled, k.Expired, k.Unmatched)
 	return p.repeat(ctx, PruneRequest{EventIDsBefore: p.before(longest)}, k.EventIDs > 0)
+}
+
+// forget walks over the records of deliveries. None that was made less than a time ago has ended so long ago, so its walk ends there; the IDs
+// of a process whose clock is ahead only make it later.
+func (p *pruning) forget(ctx context.Context) error {
+	k := &p.keep
+	ended := EndedBefore{
+		Delivered: p.before(k.Delivered), DeadLetter: p.before(k.DeadLetters), Canceled: p.before(k.Canceled), Expired: p.before(k.Expired),
+	}
+	if ended == (EndedBefore{}) {
+		return nil
+	}
+	if p.records.IsZero() {
+		last := latest(latest(ended.Delivered, ended.DeadLetter), latest(ended.Canceled, ended.Expired))
+		return p.walk(ctx, PruneRequest{Ended: ended, Before: ids.At(deliveryIDs, last)})
+	}
+	keeps := []time.Duration{k.Delivered, k.DeadLetters, k.Canceled, k.Expired}
+	slices.Sort(keeps)
+	for _, keep := range slices.Compact(keeps) {
+		if keep == 0 {
+			continue
+		}
+		err := p.walk(ctx, PruneRequest{
+			Ended: ended, After: ids.At(deliveryIDs, p.records.Add(-keep-retainRecent)), Before: ids.At(deliveryIDs, p.now.Add(-keep)),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // walk goes through deliveries from req.After on.

@@ -279,3 +279,48 @@ func TestEraseTenant(t *testing.T) {
 		}
 	})
 }
+
+// walks notes from where deliveries are pruned.
+type walks struct {
+	*memstore.Store
+	mu    sync.Mutex
+	whole int // from the start
+	parts int
+}
+
+func (w *walks) Prune(ctx context.Context, req *webhook.PruneRequest) (*webhook.PruneResult, error) {
+	w.mu.Lock()
+	switch {
+	case req.Ended == (webhook.EndedBefore{}) && req.PayloadsBefore.IsZero():
+	case req.After == "":
+		w.whole++
+	default:
+		w.parts++
+	}
+	w.mu.Unlock()
+	return w.Store.Prune(ctx, req)
+}
+
+// What is kept beyond its time is not gone through every minute.
+func TestRetentionWalksLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &walks{Store: memstore.New()}
+		r := &running{store: w.Store, on: w, rc: outcomes()}
+		acme := endpoint(t, "acme")
+		acme.Schedule = webhook.NoRetry()
+		r.start(t, webhook.DispatcherOptions{Retention: webhook.Retention{Delivered: time.Hour, PayloadAfterDelivery: true}}, acme)
+		for range 3 * 60 {
+			r.send(t, webhook.Event{Type: "order", Payload: []byte("x"), Header: http.Header{"Bad": {"yes"}}})
+			r.send(t, webhook.Event{Type: "order", Payload: []byte("x")})
+			time.Sleep(time.Minute)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.whole > 5 || w.parts < 300 {
+			t.Errorf("%d walks from the start, want 4 (3 for records, 1 for payloads); %d others, want two a minute", w.whole, w.parts)
+		}
+		if n := len(r.list(t, webhook.DeliveryQuery{Filter: webhook.Filter{State: webhook.Delivered}, Limit: 1000})); n < 60 || n > 66 {
+			t.Errorf("%d delivered ones are kept, want those of about an hour", n)
+		}
+	})
+}
