@@ -16,7 +16,7 @@ var (
 	// ErrEventConflict: an event with this ID exists with other content.
 	ErrEventConflict = errors.New("event exists with other content")
 
-	// ErrNotFound: there is no such event, delivery or endpoint.
+	// ErrNotFound: there is no such event, delivery, endpoint or replay.
 	ErrNotFound = errors.New("not found")
 
 	// ErrPayloadGone: the event's payload was erased ([Retention].PayloadAfterDelivery, [Dispatcher.EraseTenant]), so it cannot be sent

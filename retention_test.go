@@ -152,6 +152,9 @@ func TestPayloadAfterDelivery(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		want("after 5 minutes", "order")
+		if _, err := r.ReplayDelivery(t.Context(), r.delivery(t, "order").ID); !errors.Is(err, webhook.ErrPayloadGone) {
+			t.Errorf("replay of what has no payload: %v", err)
+		}
 		time.Sleep(time.Hour)
 		if err := r.ResumeEndpoint(t.Context(), "slow"); err != nil {
 			t.Fatal(err)

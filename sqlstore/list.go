@@ -16,6 +16,7 @@ const (
 	// unfinished, its endpoint's hold, and the dead letter at the head of its ordering key if that holds the key. {more} is what only
 	// some filters ask for.
 	deliveriesJoined = `SELECT d.id, d.event_id, d.endpoint_id, d.ordering_key, d.seq, d.state, d.reason, d.attempts, d.created_at, d.finished_at, d.expires_at,
+    d.replay, d.replay_of,
     q.class, q.due_at, q.attempts, q.owner IS NOT NULL, q.reason, h.held, h.hold_until, h.hold_reason,
     (SELECT CASE WHEN b.class = 4 THEN b.id END FROM {prefix}queue b
      WHERE b.endpoint_id = q.endpoint_id AND b.order_key = q.order_key ORDER BY b.seq LIMIT 1){more}
@@ -365,12 +366,13 @@ func scanListed(rows *sql.Rows, now int64, req *webhook.ListDeliveriesRequest) (
 	var created int64
 	var finished, expires, class, due, attempts, holdUntil, answer sql.NullInt64
 	var owned, held sql.NullBool
-	var reason, holdReason, keyHolder, typ, tenant sql.NullString
+	var reason, holdReason, keyHolder, replay, replayOf, typ, tenant sql.NullString
 	err := rows.Scan(&d.ID, &d.EventID, &d.EndpointID, &d.OrderingKey, &d.Sequence, &d.State, &d.Reason, &d.Attempts, &created, &finished, &expires,
-		&class, &due, &attempts, &owned, &reason, &held, &holdUntil, &holdReason, &keyHolder, &typ, &tenant, &answer)
+		&replay, &replayOf, &class, &due, &attempts, &owned, &reason, &held, &holdUntil, &holdReason, &keyHolder, &typ, &tenant, &answer)
 	if err != nil {
 		return d, false, err
 	}
+	d.Replay, d.ReplayOf = replay.String, replayOf.String
 	d.CreatedAt, d.FinishedAt, d.ExpiresAt = fromMicros(created), fromOptMicros(finished), fromOptMicros(expires)
 	if !d.State.Final() && class.Valid {
 		d.DueAt, d.Reason, d.Attempts = fromOptMicros(due), reason.String, int(attempts.Int64)

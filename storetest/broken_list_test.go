@@ -36,6 +36,7 @@ func brokenStores() []brokenStore {
 			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt", "Complete/WokenRetry", "End/OrderedLeased", "End/OrderedRetry",
 			"Concurrent/End",
 			"List/ByResponse", "Forget/Attempts", "Forget/Event", "Forget/Late",
+			"Redeliver/Claimed",
 		}},
 		{"claimIgnoresLeases", claimIgnoresLeases, []string{
 			"Enqueue/Many", "Enqueue/DueAt", "Leased/NotClaimed", "Lanes/Earliest", "Claim/Due", "Claim/EarliestFirst",
@@ -49,6 +50,7 @@ func brokenStores() []brokenStore {
 			"Backlog/LeasedDoNotAge", "Backlog/Parked", "Backlog/CountLeavesOutEnded", "NotBefore/Claim",
 			"Concurrent/End?",
 			"List/States", "List/StatesOfEndpoint", "Forget/ByState",
+			"Sources/Final",
 		}},
 		{"claimLatestFirst", claimLatestFirst, []string{
 			"Claim/EarliestFirst", "Claim/LaneByLane", "Claim/FairnessOrder", "Complete/PoisonedLeavesNothing", "Complete/Repeated",
@@ -77,6 +79,7 @@ func brokenStores() []brokenStore {
 			"Backlog/Parked", "Backlog/Count", "Backlog/CountLeavesOutEnded", "Backlog/WritesNothing", "NotBefore/Ordered",
 			"Concurrent/End",
 			"KeyHead/First", "KeyHead/Blocked", "Forget/Blocking", "Forget/EndedInKey", "Erase/InKey",
+			"Redeliver/BlockedKey",
 		}},
 		{"claimSharesEvents", claimSharesEvents, []string{
 			"Retention/Claimed",
@@ -126,6 +129,7 @@ func brokenStores() []brokenStore {
 			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt", "End/Waiting", "End/LeasedFenced", "End/OrderedRetry",
 			"Complete/EndedKeepsRecord", "Complete/EndedRepeated",
 			"List/ByResponse", "Forget/Attempts", "Payload/Erased", "Erase/OtherTenants", "Erase/Waiting", "Erase/InKey",
+			"Redeliver/Queued",
 		}},
 		{"completeForgetsLateAttempts", completeForgetsLateAttempts, []string{
 			"Attempt/Late", "Attempt/RecordedOnce", "Attempt/Order", "Random",
@@ -144,6 +148,7 @@ func brokenStores() []brokenStore {
 			"Complete/Woken", "End/BehindDeadLetter", "End/BlockingDeadLetter", "Backlog/Blocked", "BlockedKeys/Oldest",
 			"BlockedKeys/Pages",
 			"KeyHead/Blocked", "Forget/Blocking", "Erase/InKey",
+			"Erase/NotRedelivered", "Redeliver/BlockedKey",
 		}},
 		{"completeIgnoresContext", completeIgnoresContext, []string{
 			"Cancelled/Store",

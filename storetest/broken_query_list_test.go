@@ -102,6 +102,7 @@ func brokenQueryStores() []brokenStore {
 		}},
 		{"eraseTakesOthers", func(s full) full { return brokenErase{s} }, []string{
 			"Erase/OtherTenants", "Erase/Batches",
+			"Erase/NotRedelivered",
 		}},
 		{"eraseTakesWhatWaits", func(s full) full { return brokenWaiting{s} }, []string{
 			"Erase/Waiting",

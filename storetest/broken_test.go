@@ -21,6 +21,7 @@ type full interface {
 	webhook.QueryStore
 	webhook.Pruner
 	webhook.Eraser
+	webhook.ReplayStore
 }
 
 // brokenClaim wraps Claim; before changes the request, after the result. Either may be nil.

@@ -17,6 +17,7 @@ func eraseCases() []Case {
 		{"Erase/InKey", kept, needStore | needQuery | needErase, eraseInKey},
 		{"Erase/Count", "With req.Count it erases nothing and only tells what it would do", needStore | needQuery | needErase, eraseCount},
 		{"Erase/Batches", "exclusive event ID; \"\": from the start … pass as After to go on; \"\": that was all", needStore | needQuery | needErase, eraseBatches},
+		{"Erase/NotRedelivered", "the event's payload was erased", needStore | needQuery | needErase | needReplay | needHold, eraseNotRedelivered},
 		{"Erase/IDStaysKnown", "What remains is the digest by which a repeat of the event's ID is known", needStore | needErase, eraseKnown},
 	}
 }
@@ -153,4 +154,14 @@ func eraseKnown(e *env) {
 	e.erase(acme(at(time.Hour)))
 	again := acmes("e1", to("a", "d1"))
 	e.same("statuses", e.enqueue(at(time.Hour), again, other(again)), []webhook.EnqueueStatus{webhook.Repeat, webhook.Conflict})
+}
+
+// eraseNotRedelivered erases the payload of what blocks its key, which leaves the event there.
+func eraseNotRedelivered(e *env) {
+	e.put(at(0), acmes("e1", webhook.NewDelivery{ID: "d1", EndpointID: "a", OrderingKey: "k"}), plain("a", "d2"))
+	e.finishAll(at(0), webhook.DeadLetter)
+	e.same("erased", e.erase(acme(at(time.Hour))), webhook.EraseTenantResult{Kept: 1})
+	req := webhook.RedeliverRequest{Now: at(time.Hour), Deliveries: []webhook.Redelivery{again("n1", "e1", "a"), again("n2", "d2", "a")}}
+	e.redeliver(req, webhook.PayloadGone, webhook.Redelivered)
+	e.one("n2", at(time.Hour), fresh("a"))
 }

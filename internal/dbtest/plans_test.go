@@ -123,6 +123,7 @@ func TestNoBacklogIsRead(t *testing.T) {
 		t.Run(v.name+"/claims", b.claims)
 		t.Run(v.name+"/life", b.life)
 		t.Run(v.name+"/ended", b.ended)
+		t.Run(v.name+"/replay", b.replay)
 	}
 }
 
