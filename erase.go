@@ -33,7 +33,7 @@ var errNoEraser = errors.New("the store can erase nobody (it is no Eraser)")
 // What remains: for each event its ID and the SHA-256 of its content, by which a repeat is known ([Retention].EventIDs limits that); where a delivery
 // keeps its place in an ordering key (a dead letter that blocks it, or one that was canceled before its turn), a bare record without
 // payload, header, answer and reason until that is over (ReleaseKey; then erase again); the tenant's endpoints, for which there is
-// [Dispatcher.DeleteEndpoint]; what receivers keep under idempotency keys; and backups. A request under way is not called back.
+// [Dispatcher.DeleteEndpoint]; the filters of replays; what receivers keep under idempotency keys; and backups. A request under way is not called back.
 //
 // opts may be nil. Erased counts what was done also when there is an error.
 func (d *Dispatcher) EraseTenant(ctx context.Context, tenant string, opts *EraseOptions) (Erased, error) {
