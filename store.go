@@ -325,13 +325,22 @@ type ListEndpointsRequest struct {
 // ListEndpointsResult is the answer of [EndpointStore.ListEndpoints].
 type ListEndpointsResult struct {
 	Endpoints []Endpoint
-	Next      string // pass as After for the next page; "": that was all
+
+	// Unreadable says, by ID, of which Endpoints the store could not open what it keeps sealed, and why. They are without it: put none of them back.
+	Unreadable map[string]error
+
+	Next string // pass as After for the next page; "": that was all
 }
 
 // EndpointChanges is the answer of [EndpointStore.EndpointChanges].
 type EndpointChanges struct {
 	Version int64
 	Put     []Endpoint
+
+	// Unreadable says, by ID, of which endpoints in Put the store could not open what it keeps sealed, and why ([ErrUnknownKey], …). They have their
+	// Tenant, Types and policies, so that events for them are stored; deliveries wait until GetEndpoint can read them.
+	Unreadable map[string]error
+
 	Deleted []string // IDs
 }
 

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -43,7 +44,7 @@ func (s *Store) PutEndpoint(ctx context.Context, ep webhook.Endpoint) error {
 	if err := checkEndpoint(op, &ep); err != nil {
 		return err
 	}
-	doc, err := encodeEndpoint(plainSecrets{}, &ep)
+	doc, err := encodeEndpoint(ctx, s.sealer, &ep)
 	if err != nil {
 		return fmt.Errorf("webhook: %s: %w", op, err)
 	}
@@ -51,7 +52,7 @@ func (s *Store) PutEndpoint(ctx context.Context, ep webhook.Endpoint) error {
 		if _, err := q.ExecContext(ctx, s.query(endpointVersionNext)); err != nil {
 			return err
 		}
-		_, err := q.ExecContext(ctx, s.query(s.side().endpointPut), ep.ID, ep.Tenant, ep.URL, doc.types, doc.secrets, doc.credentials, doc.settings)
+		_, err := q.ExecContext(ctx, s.query(s.side().endpointPut), ep.ID, ep.Tenant, doc.url, doc.types, doc.secrets, doc.credentials, doc.settings)
 		return err
 	})
 	if err != nil {
@@ -72,7 +73,9 @@ func (s *Store) GetEndpoint(ctx context.Context, id string) (webhook.Endpoint, e
 	}
 	var ep webhook.Endpoint
 	if err == nil {
-		ep, err = row.decode(plainSecrets{})
+		var unreadable error
+		ep, unreadable, err = row.decode(ctx, s.sealer)
+		err = cmp.Or(err, unreadable)
 	}
 	if err != nil {
 		return webhook.Endpoint{}, fmt.Errorf("webhook: get endpoint %q: %w", id, err)
@@ -124,14 +127,16 @@ func (s *Store) ListEndpoints(ctx context.Context, req *webhook.ListEndpointsReq
 		if err := rows.Scan(row.fields()...); err != nil {
 			return err
 		}
-		ep, err := row.decode(plainSecrets{})
+		ep, unreadable, err := row.decode(ctx, s.sealer)
 		res.Endpoints = append(res.Endpoints, ep)
+		noteUnreadable(&res.Unreadable, ep.ID, unreadable)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("webhook: list endpoints: %w", err)
 	}
 	if len(res.Endpoints) > limit {
+		delete(res.Unreadable, res.Endpoints[limit].ID)
 		res.Endpoints = res.Endpoints[:limit]
 		res.Next = res.Endpoints[limit-1].ID
 	}
@@ -173,8 +178,9 @@ func (s *Store) readEndpointChanges(ctx context.Context, q querier, since int64)
 			return err
 		case !deleted.Bool:
 			row.id, row.tenant, row.url = id.String, tenant.String, url.String
-			ep, err := row.decode(plainSecrets{})
+			ep, unreadable, err := row.decode(ctx, s.sealer)
 			res.Put = append(res.Put, ep)
+			noteUnreadable(&res.Unreadable, ep.ID, unreadable)
 			return err
 		case since > 0:
 			res.Deleted = append(res.Deleted, id.String)
