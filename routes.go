@@ -59,7 +59,8 @@ type routeTable struct {
 	tenants map[string]*subscriptions
 	verify  []*route // that must be verified before their first delivery
 
-	unreadable int // how many routes are
+	unreadable int      // how many routes are
+	retiring   []*route // from the store, with secrets that retire
 }
 
 // subscriptions of one tenant.
@@ -227,7 +228,7 @@ func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChan
 
 // apply makes a new table of an old one, by changes that were asked for at now.
 func (r *routes) apply(old *routeTable, changes *EndpointChanges, now time.Time) *routeTable {
-	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, deleted: old.deleted, tenants: old.tenants, verify: old.verify, unreadable: old.unreadable}
+	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, deleted: old.deleted, tenants: old.tenants, verify: old.verify, unreadable: old.unreadable, retiring: old.retiring}
 	restored := changes.Version < old.version // from a backup: changes are all that there is
 	if len(changes.Put)+len(changes.Deleted) == 0 && !restored {
 		return t
@@ -258,10 +259,13 @@ func (r *routes) apply(old *routeTable, changes *EndpointChanges, now time.Time)
 
 // subscribe fills in the index by tenant and type.
 func (t *routeTable) subscribe() {
-	t.tenants, t.verify, t.unreadable = make(map[string]*subscriptions), nil, 0
+	t.tenants, t.verify, t.unreadable, t.retiring = make(map[string]*subscriptions), nil, 0, nil
 	for _, rt := range t.byID {
 		if rt.unreadable {
 			t.unreadable++
+		}
+		if len(rt.endpoint.Retiring) > 0 {
+			t.retiring = append(t.retiring, rt)
 		}
 		if rt.endpoint.Verify != "" {
 			t.verify = append(t.verify, rt)

@@ -299,6 +299,11 @@ type EndpointStore interface {
 	// PutEndpoint creates or replaces an endpoint. Replacing one that was deleted creates it anew.
 	PutEndpoint(ctx context.Context, ep Endpoint) error
 
+	// UpdateEndpoint replaces an endpoint by what change makes of it, in one step: what other calls put, update or delete meanwhile comes
+	// wholly before it or wholly after. There being none is [ErrNotFound]. When change returns an error, nothing is done and
+	// the error is returned. change must be quick, may be called several times, and must not call the store; what it makes of the ID does not count.
+	UpdateEndpoint(ctx context.Context, id string, change func(ep *Endpoint) error) error
+
 	// GetEndpoint returns an endpoint, or [ErrNotFound].
 	GetEndpoint(ctx context.Context, id string) (Endpoint, error)
 

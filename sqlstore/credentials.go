@@ -15,6 +15,7 @@ type credentials struct {
 	Auth   *authCredential     `json:"auth,omitempty"`
 	TLS    *tlsCredential      `json:"tls,omitempty"`
 	Proxy  string              `json:"proxy,omitempty"`
+	Old    []oldSecret         `json:"old,omitempty"`
 	URL    string              `json:"url,omitempty"` // of an endpoint that is sealed: its path and query may be secrets too
 }
 
@@ -22,6 +23,12 @@ type authCredential struct {
 	Kind   string `json:"kind"`
 	Name   string `json:"name,omitempty"`
 	Secret []byte `json:"secret"`
+}
+
+// oldSecret is a secret that signs until a time, in microseconds since the Unix epoch.
+type oldSecret struct {
+	Secret []byte `json:"secret"`
+	Until  int64  `json:"until"`
 }
 
 type tlsCredential struct {
@@ -45,7 +52,10 @@ func encodeCredentials(ctx context.Context, codec sealer, ep *webhook.Endpoint) 
 	if t := ep.TLS; !t.IsZero() {
 		c.TLS = &tlsCredential{RootCAs: t.RootCAs, Certificate: t.Certificate, Key: []byte(t.Key.Reveal()), ServerName: t.ServerName}
 	}
-	if len(c.Header) == 0 && c.Auth == nil && c.TLS == nil && c.Proxy == "" && c.URL == "" {
+	for _, old := range ep.Retiring {
+		c.Old = append(c.Old, oldSecret{[]byte(old.Secret.Reveal()), micros(old.Until)})
+	}
+	if len(c.Old) == 0 && len(c.Header) == 0 && c.Auth == nil && c.TLS == nil && c.Proxy == "" && c.URL == "" {
 		return nil, nil
 	}
 	plain, err := json.Marshal(c)
@@ -74,6 +84,13 @@ func (r *endpointRow) decodeCredentials(ctx context.Context, codec sealer, ep *w
 	ep.Header, ep.Proxy = c.Header, c.Proxy
 	if c.URL != "" {
 		ep.URL = c.URL
+	}
+	for _, old := range c.Old {
+		secret, err := issued(old.Secret)
+		if err != nil {
+			return err
+		}
+		ep.Retiring = append(ep.Retiring, webhook.RetiringSecret{Secret: secret, Until: fromMicros(old.Until)})
 	}
 	if a := c.Auth; a != nil {
 		ep.Auth = webhook.Auth{Kind: a.Kind, Name: a.Name}

@@ -132,7 +132,7 @@ func encodeEndpoint(ctx context.Context, codec sealer, ep *webhook.Endpoint) (ro
 	if row.secrets, err = codec.seal(ctx, secretsColumn, ep.ID, plain); err != nil {
 		return row, err
 	}
-	row.url = codec.shownURL(ep.URL)
+	row.id, row.tenant, row.url = ep.ID, ep.Tenant, codec.shownURL(ep.URL)
 	row.credentials, err = encodeCredentials(ctx, codec, ep)
 	return row, err
 }

@@ -54,22 +54,24 @@ func sealing(t testing.TB, v variant, db *sql.DB, only bool, keys ...webhook.Enc
 
 // What must not be found in a database.
 const (
-	secretMarker = "MARKER-secret-0123456789"
-	headerMarker = "MARKER-header-0123456789"
-	tokenMarker  = "MARKER-token-0123456789"
-	proxyMarker  = "MARKER-proxy-0123456789"
-	pathMarker   = "MARKER-path-0123456789"
-	queryMarker  = "MARKER-query-0123456789"
+	secretMarker   = "MARKER-secret-0123456789"
+	retiringMarker = "MARKER-retiring-0123456789"
+	headerMarker   = "MARKER-header-0123456789"
+	tokenMarker    = "MARKER-token-0123456789"
+	proxyMarker    = "MARKER-proxy-0123456789"
+	pathMarker     = "MARKER-path-0123456789"
+	queryMarker    = "MARKER-query-0123456789"
 )
 
 // markedEndpoint has a marker wherever a secret can be.
 func markedEndpoint(t testing.TB, id string) webhook.Endpoint {
 	return webhook.Endpoint{
 		ID: id, URL: "https://" + id + ".example/" + pathMarker + "?token=" + queryMarker, Types: []string{"order_*"},
-		Secrets: []webhook.Secret{secret(t, secretMarker), secret(t, secretMarker+"-2")},
-		Header:  http.Header{"X-Shop": {headerMarker}},
-		Auth:    webhook.Bearer(secret(t, tokenMarker)),
-		Proxy:   "http://user:" + proxyMarker + "@proxy.example:3128",
+		Secrets:  []webhook.Secret{secret(t, secretMarker), secret(t, secretMarker+"-2")},
+		Retiring: []webhook.RetiringSecret{{Secret: secret(t, retiringMarker), Until: at(0)}},
+		Header:   http.Header{"X-Shop": {headerMarker}},
+		Auth:     webhook.Bearer(secret(t, tokenMarker)),
+		Proxy:    "http://user:" + proxyMarker + "@proxy.example:3128",
 	}
 }
 
@@ -93,7 +95,7 @@ func plainText(t testing.TB, v variant, d DB, db *sql.DB) (found []string) {
 	if len(all) == 0 {
 		t.Fatal("nothing was read")
 	}
-	for _, marker := range []string{secretMarker, headerMarker, tokenMarker, proxyMarker, pathMarker, queryMarker, "MARKER"} {
+	for _, marker := range []string{secretMarker, retiringMarker, headerMarker, tokenMarker, proxyMarker, pathMarker, queryMarker, "MARKER"} {
 		forms := []string{marker}
 		for shift := range 3 { // the base64 of it, wherever it begins
 			forms = append(forms, base64.StdEncoding.EncodeToString([]byte("xyz"[:shift] + marker))[4:len(marker)])
@@ -155,7 +157,7 @@ func TestSealedAtRest(t *testing.T) {
 
 		plain := sealing(t, v, db, false) // the search finds what is there
 		put(t, plain, markedEndpoint(t, "plain"))
-		if found := plainText(t, v, d, db); len(found) < 6 {
+		if found := plainText(t, v, d, db); len(found) < 7 {
 			t.Errorf("of a plain endpoint only %q was found", found)
 		}
 	})
