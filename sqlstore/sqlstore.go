@@ -142,6 +142,15 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	return s, nil
 }
 
+// Tables is what the names of the store's tables begin with: the prefix, after the schema and a full stop where Options.Schema is set. It tells
+// stores in one database apart.
+func (s *Store) Tables() string {
+	if s.schema == "" {
+		return s.name
+	}
+	return s.schema + "." + s.name
+}
+
 func optionError(field, reason string) error {
 	return &webhook.FieldError{Op: "sqlstore", Field: field, Reason: reason}
 }
