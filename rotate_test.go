@@ -58,38 +58,45 @@ func (r *running) knows(t *testing.T, p webhook.Profile, secrets ...webhook.Secr
 // What signs in the course of two rotations, the second within the first, for formats with room for one signature and for several.
 func TestRotateSecret(t *testing.T) {
 	a, b, c := webhook.GenerateSecret(), webhook.GenerateSecret(), webhook.GenerateSecret()
+	one := []string{"0", "0", "0", "0", "1", "1", "2"}
+	all := []string{"0", "0 1", "0 1 2", "0 1 2", "1 2", "1 2", "2"}
 	for _, tt := range []struct {
-		profile                                           webhook.Profile
-		first, within, atEnd, twice, afterFirst, afterAll string
+		profile webhook.Profile
+		want    []string
 	}{
-		{webhook.DefaultProfile(), "0", "0", "1", "1", "1", "2"},
-		{profile.GettBusiness("X-Signature"), "0", "0", "1", "1", "1", "2"},
-		{profile.TradeGecko(), "0", "0", "1", "1", "1", "2"},
-		{profile.GetHook(), "0", "0 1", "1", "1 2", "1 2", "2"},
-		{profile.StandardWebhooks(), "0", "0 1", "1", "1 2", "1 2", "2"},
+		{webhook.DefaultProfile(), one},
+		{profile.GettBusiness("X-Signature"), one},
+		{profile.TradeGecko(), one},
+		{profile.GetHook(), all},
+		{profile.StandardWebhooks(), all},
 	} {
 		t.Run(tt.profile.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := rotating(t, tt.profile, a)
-				want := func(when, want string) {
+				start, seen := time.Now(), 0
+				want := func(when string) {
 					t.Helper()
-					if got := r.knows(t, tt.profile, a, b, c); got != want {
-						t.Errorf("%s: verifies under %q, want %q", when, got, want)
+					if got := r.knows(t, tt.profile, a, b, c); got != tt.want[seen] {
+						t.Errorf("%s: verifies under %q, want %q", when, got, tt.want[seen])
 					}
+					seen++
 				}
-				want("at first", tt.first)
-				r.rotate(t, b, 24*time.Minute)
-				want("within the overlap", tt.within)
-				time.Sleep(24*time.Minute - time.Second)
-				want("just before its end", tt.within)
-				time.Sleep(time.Second)
-				want("at its end", tt.atEnd)
-				r.rotate(t, c, 10*time.Minute)
-				want("within the second", tt.twice)
-				time.Sleep(9 * time.Minute)
-				want("later", tt.afterFirst)
-				time.Sleep(time.Minute)
-				want("after all", tt.afterAll)
+				until := func(at time.Duration) { time.Sleep(time.Until(start.Add(at))) }
+				want("at first")
+				until(time.Minute)
+				r.rotate(t, b, 20*time.Minute)
+				want("within the first overlap")
+				until(10 * time.Minute)
+				r.rotate(t, c, 20*time.Minute)
+				want("within both")
+				until(21*time.Minute - time.Second)
+				want("just before the first ends")
+				until(21*time.Minute + time.Second)
+				want("after it")
+				until(30*time.Minute - time.Second)
+				want("just before the second ends")
+				until(30*time.Minute + time.Second)
+				want("after all")
 				time.Sleep(2 * time.Second)
 				if ep, err := r.store.GetEndpoint(t.Context(), "acme"); err != nil || len(ep.Secrets) != 1 || len(ep.Retiring) != 0 {
 					t.Errorf("what has ended is still stored: %+v, %v", ep, err)

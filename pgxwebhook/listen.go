@@ -29,8 +29,8 @@ type ListenOptions struct {
 	Connected func()
 }
 
-// Listen calls wake, which is the dispatcher's Wake, for each hint about a store ([NotifyTx], [Notifier]), until ctx ends; hints that come
-// together are one. It holds one connection to the server, which config must reach without a pooler that pools transactions. A lost connection is made
+// Listen calls wake, which is the dispatcher's Wake, for each hint about a store ([NotifyTx], [Notifier]), until ctx ends; a dispatcher makes
+// one look for work of the hints that come while it looks. It holds one connection to the server, which config must reach without a pooler that pools transactions. A lost connection is made
 // again, after 50 ms at first and 5 s at most, and wake is called then too, for what was missed; meanwhile the dispatcher polls. wake must
 // not block. It returns nil when ctx has ended; an error is a [*webhook.FieldError] about its arguments. opts may be nil.
 func Listen(ctx context.Context, config *pgx.ConnConfig, store *sqlstore.Store, wake func(), opts *ListenOptions) error {

@@ -219,6 +219,9 @@ func TestPgxListenerRecovers(t *testing.T) {
 		if err != nil || cut != 1 {
 			t.Fatalf("cut %d connections, %v; want the listener's", cut, err)
 		}
+		if took := h.send(t, native, nil); took > seldom/2 { // nobody listens yet
+			t.Errorf("while the listener was cut off an event took %v", took)
+		}
 		h.await(t)
 		if took := h.send(t, native, nil); took > seldom/2 {
 			t.Errorf("after the listener was cut off an event took %v", took)

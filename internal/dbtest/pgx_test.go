@@ -33,7 +33,7 @@ func pgxPool(t testing.TB, dsn string, mode pgx.QueryExecMode) *pgxpool.Pool {
 		t.Fatal(err)
 	}
 	config.ConnConfig.DefaultQueryExecMode = mode
-	config.MaxConns = 8
+	config.MaxConns = 16
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		t.Fatal(err)
