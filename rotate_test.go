@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -271,8 +272,10 @@ func TestRotateSecretRefuses(t *testing.T) {
 		if err := r.PutEndpoint(t.Context(), many); !errors.Is(err, webhook.ErrInvalid) || !strings.Contains(err.Error(), "Retiring") {
 			t.Errorf("17 secrets: %v", err)
 		}
-		if text := fmt.Sprintf("%+v %#v %v", many, many, many.Retiring); strings.Contains(text, many.Retiring[0].Secret.Reveal()) {
-			t.Error("a retiring secret shows itself")
+		inJSON, err := json.Marshal(many)
+		text := fmt.Sprintf("%+v %#v %v %s", many, many, many.Retiring, inJSON)
+		if err != nil || strings.Contains(text, many.Retiring[0].Secret.Reveal()[8:]) || !strings.Contains(string(inJSON), many.Retiring[0].Until.Format(time.RFC3339)[:16]) {
+			t.Errorf("a retiring secret shows itself, or not its end: %s, %v", text, err)
 		}
 	})
 }

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/signalpost/webhook/sqlstore"
 )
@@ -75,6 +77,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	}
 	for _, f := range found.FieldDescriptions() {
 		r.columns = append(r.columns, f.Name)
+		r.cells = append(r.cells, newCell(f.DataTypeOID))
 	}
 	return r, nil
 }
@@ -105,7 +108,8 @@ func (r result) LastInsertId() (int64, error) {
 type rows struct {
 	rows    pgx.Rows
 	columns []string
-	more    bool // the current row of rows has not been read
+	cells   []any // where a row is scanned to
+	more    bool  // the current row of rows has not been read
 }
 
 func (r *rows) Columns() []string { return r.columns }
@@ -122,32 +126,49 @@ func (r *rows) Next(dest []driver.Value) error {
 		}
 		return io.EOF
 	}
-	cells, err := r.rows.Values()
-	if err != nil {
+	if err := r.rows.Scan(r.cells...); err != nil {
 		return err
 	}
-	for i, cell := range cells {
-		if dest[i], err = value(cell); err != nil {
-			return err
-		}
+	for i, cell := range r.cells {
+		dest[i] = value(cell)
 	}
 	r.more = r.rows.Next()
 	return nil
 }
 
-// value is a cell as drivers give it.
-func value(cell any) (driver.Value, error) {
-	switch v := cell.(type) {
-	case int16:
-		return int64(v), nil
-	case int32:
-		return int64(v), nil
-	case uint32:
-		return int64(v), nil
-	case float32:
-		return float64(v), nil
-	case driver.Valuer:
-		return v.Value()
+// newCell is what a column is scanned to: sqlstore's are these kinds. What an application has told the connection about types of its own does not
+// matter then, as it would to Values.
+func newCell(oid uint32) any {
+	switch oid {
+	case pgtype.BoolOID:
+		return new(pgtype.Bool)
+	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID:
+		return new(pgtype.Int8)
+	case pgtype.ByteaOID:
+		return new([]byte)
 	}
-	return cell, nil
+	return new(pgtype.Text)
+}
+
+// value is a cell as drivers give it, nil for NULL.
+func value(cell any) driver.Value {
+	switch v := cell.(type) {
+	case *pgtype.Bool:
+		if v.Valid {
+			return v.Bool
+		}
+	case *pgtype.Int8:
+		if v.Valid {
+			return v.Int64
+		}
+	case *pgtype.Text:
+		if v.Valid {
+			return v.String
+		}
+	case *[]byte:
+		if *v != nil {
+			return slices.Clone(*v)
+		}
+	}
+	return nil
 }

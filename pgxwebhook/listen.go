@@ -63,7 +63,12 @@ func Listen(ctx context.Context, config *pgx.ConnConfig, store *sqlstore.Store, 
 		if time.Since(began) > listenQuiet {
 			pause = listenFirst
 		}
-		l.Logger.Warn("webhook: listening for hints ended; trying again, and polling meanwhile", slog.Any("error", err))
+		level := slog.LevelWarn
+		if l.told && !l.listened {
+			level = slog.LevelDebug // it has been said since it listened last
+		}
+		l.told, l.listened = true, false
+		l.Logger.Log(ctx, level, "webhook: listening for hints ended; trying again, and polling meanwhile", slog.Any("error", err))
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
 		select {
 		case <-ctx.Done():
@@ -81,6 +86,9 @@ type listener struct {
 	config  *pgx.ConnConfig
 	channel string
 	wake    func()
+
+	told     bool // of a failure
+	listened bool // since then
 }
 
 // listen listens on a connection of its own until that ends.
@@ -97,6 +105,7 @@ func (l *listener) listen(ctx context.Context) error {
 	if err := l.begin(ctx, conn); err != nil {
 		return err
 	}
+	l.listened = true
 	if l.Connected != nil {
 		l.Connected()
 	}

@@ -122,7 +122,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 // sends on it. A process that also runs its dispatcher needs none for what it sends.
 func (n *Notifier) Store() *NotifyingStore { return &NotifyingStore{n.store, n} }
 
-// NotifyingStore is a sqlstore.Store that hints: see [Notifier.Store].
+// NotifyingStore is a sqlstore.Store that hints: see [Notifier.Store]. Transactions of the caller's do not: call Notify after their commit.
 type NotifyingStore struct {
 	*sqlstore.Store
 	notifier *Notifier

@@ -75,8 +75,8 @@ type Options struct {
 	// before is read as it is, and sealed when it is next put, or by [Store.Reseal]. Every process on the tables needs one that opens what the others seal.
 	Cipher webhook.Cipher
 
-	// SealedOnly refuses endpoints that are not sealed ([webhook.ErrNotSealed]), so that nobody who can write to the database can
-	// slip in one of their own. Set it when Reseal is through. It needs a Cipher.
+	// SealedOnly refuses endpoints that are not sealed ([webhook.ErrNotSealed]), so that nobody who can write to the database can slip in a
+	// secret, a credential or a URL of their own. Tenant, types and settings are not protected. Set it when Reseal is through. It needs a Cipher.
 	SealedOnly bool
 }
 

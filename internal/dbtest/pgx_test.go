@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/signalpost/webhook"
@@ -34,12 +35,31 @@ func pgxPool(t testing.TB, dsn string, mode pgx.QueryExecMode) *pgxpool.Pool {
 	}
 	config.ConnConfig.DefaultQueryExecMode = mode
 	config.MaxConns = 16
+	config.AfterConnect = ownTypes
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
 	return pool
+}
+
+// ownTypes gives a connection codecs as an application may have them, which know no Go values but those that they are asked for.
+func ownTypes(_ context.Context, conn *pgx.Conn) error {
+	for _, oid := range []uint32{pgtype.TextOID, pgtype.Int8OID, pgtype.Int2OID, pgtype.ByteaOID, pgtype.BoolOID} {
+		typ, ok := conn.TypeMap().TypeForOID(oid)
+		if !ok {
+			return fmt.Errorf("no type %d", oid)
+		}
+		conn.TypeMap().RegisterType(&pgtype.Type{Name: typ.Name, OID: oid, Codec: ownCodec{typ.Codec}})
+	}
+	return nil
+}
+
+type ownCodec struct{ pgtype.Codec }
+
+func (ownCodec) DecodeValue(*pgtype.Map, uint32, int16, []byte) (any, error) {
+	return nil, errors.New("the application's own")
 }
 
 // harnessTx is a transaction of pgx as storetest wants it.
