@@ -27,7 +27,7 @@ type routes struct {
 	// Whoever has the turn may touch these: the last failure, for those that waited for it.
 	failure  error
 	failedAt time.Time
-	rereadAt time.Time // when what could not be read was last asked for
+	rereadAt time.Time // when what could not be read is asked for again
 }
 
 // route is an endpoint with all that is needed to send to it. It is never changed once made.

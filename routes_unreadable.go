@@ -8,14 +8,17 @@ import (
 	"time"
 )
 
-// An endpoint whose secrets the store cannot open may become readable: a key service comes back, or another process seals it anew. It
-// is asked for so often, and so many at a time.
+// An endpoint whose secrets the store cannot open may become readable: a key service comes back, or another process seals it anew. While one is
+// not, it is asked for so often.
 const (
 	rereadEvery = 10 * time.Second
-	rereadMost  = 100
+	rereadFails = 10                     // how many may fail in a turn
+	rereadMost  = 500 * time.Millisecond // how long a turn may take
+
+	unreadablePause = time.Second // before its lanes are looked at again
 )
 
-// unreadableRoute is a route that events are stored for and nothing is sent to.
+// unreadableRoute is a route that events are stored for and nothing is claimed for.
 func (d *Dispatcher) unreadableRoute(ep Endpoint, err error) *route {
 	rt := d.newRoute(ep)
 	rt.target, rt.unreadable = nil, true
@@ -27,10 +30,10 @@ func (d *Dispatcher) unreadableRoute(ep Endpoint, err error) *route {
 
 // reread adds to changes what could not be read when old was made and can be now. The caller has the turn.
 func (r *routes) reread(ctx context.Context, old *routeTable, changes *EndpointChanges) *EndpointChanges {
-	if old.unreadable == 0 || time.Since(r.rereadAt) < rereadEvery || changes.Version < old.version {
+	began := time.Now()
+	if old.unreadable == 0 || began.Before(r.rereadAt) || changes.Version < old.version {
 		return changes
 	}
-	r.rereadAt = time.Now()
 	changed := make(map[string]bool)
 	for _, ep := range changes.Put {
 		changed[ep.ID] = true
@@ -40,17 +43,23 @@ func (r *routes) reread(ctx context.Context, old *routeTable, changes *EndpointC
 	}
 	more := *changes
 	more.Put = slices.Clip(more.Put)
-	asked := 0
+	failed := 0
 	for id, rt := range old.byID { // in another order each time
 		if !rt.unreadable || changed[id] {
 			continue
 		}
-		if asked++; asked > rereadMost {
+		ep, err := r.store.GetEndpoint(ctx, id)
+		if err == nil {
+			more.Put = append(more.Put, ep)
+		} else if failed++; failed == rereadFails {
 			break
 		}
-		if ep, err := r.store.GetEndpoint(ctx, id); err == nil {
-			more.Put = append(more.Put, ep)
+		if time.Since(began) > rereadMost {
+			break
 		}
+	}
+	if failed > 0 { // else there may be more that can be read
+		r.rereadAt = time.Now().Add(rereadEvery)
 	}
 	return &more
 }
