@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,7 +171,13 @@ func TestUnreadableSecretsLetDeliveriesWait(t *testing.T) {
 			}
 		}
 		var log bytes.Buffer
-		r.start(t, webhook.DispatcherOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		var alarmed atomic.Bool
+		trace := &webhook.Trace{Alarm: func(_ context.Context, info webhook.AlarmInfo) {
+			if info.Kind == webhook.AlarmOldestDue {
+				alarmed.Store(true)
+			}
+		}}
+		r.start(t, webhook.DispatcherOptions{Logger: slog.New(slog.NewTextHandler(&log, nil)), Trace: trace})
 		id := r.send(t, webhook.Event{Type: "x"})
 		time.Sleep(10 * time.Hour) // longer than the schedule
 		if got := r.rc.requests(); len(got) != 1 || got[0].url != "https://open.example/hooks" {
@@ -179,6 +186,9 @@ func TestUnreadableSecretsLetDeliveriesWait(t *testing.T) {
 		d := r.deliveryTo(t, id, "sealed")
 		if d.State != webhook.Queued || d.Attempts != 0 || time.Since(d.DueAt) < 9*time.Hour {
 			t.Errorf("delivery to the endpoint that cannot be read: %+v", d)
+		}
+		if !alarmed.Load() {
+			t.Error("no alarm tells of what waits")
 		}
 		if _, err := r.SendTest(t.Context(), "sealed", nil); !errors.Is(err, webhook.ErrUnknownKey) {
 			t.Errorf("a test of it: %v", err)
@@ -241,4 +251,26 @@ func (r *running) deliveryTo(t *testing.T, eventID, endpointID string) webhook.D
 		t.Fatalf("event %s has %v to %s, %v; want one delivery", eventID, res, endpointID, err)
 	}
 	return res.Deliveries[0]
+}
+
+// Whatever is stored, opening it neither panics nor gives anything but what was sealed. (Each process that fuzzes has seeds of its own nonces.)
+func FuzzAESGCMOpen(f *testing.F) {
+	c := aesGCM(f, encryptionKey(f, "2026-11", 1), encryptionKey(f, "k", 2))
+	good, err := c.Seal(f.Context(), []byte("plain"), "about")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range [][]byte{good, good[:20], good[:9], {1}, {1, 255}, {1, 0}, nil} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, sealed []byte) {
+		plain, err := c.Open(t.Context(), sealed, "about")
+		if err == nil && string(plain) != "plain" {
+			t.Errorf("%x opened as %q", sealed, plain)
+		}
+		if err != nil && !errors.Is(err, webhook.ErrSealBroken) && !errors.Is(err, webhook.ErrUnknownKey) {
+			t.Error(err)
+		}
+		c.IsCurrent(sealed)
+	})
 }
