@@ -106,6 +106,9 @@ func (d *Dispatcher) checkEndpoint(ep *Endpoint) error {
 	if _, err := profile.Signer(ep.Secrets...); err != nil {
 		return within(err, ep, "Secrets")
 	}
+	if _, err := profile.Signer(signing(ep, time.Time{})...); err != nil {
+		return within(err, ep, "Retiring")
+	}
 	if err := ep.Schedule.Validate(); err != nil {
 		return within(err, ep, "Schedule")
 	}

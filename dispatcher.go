@@ -109,6 +109,7 @@ type Dispatcher struct {
 	backlogs   *backlogs
 	alarms     *alarms
 	replays    *replays
+	retireAt   time.Time // when secrets that have ended are looked for again; upkeep's
 }
 
 // NewDispatcher returns a dispatcher on a store. It starts nothing. opts may be nil; it is copied. Endpoints in code and
@@ -237,6 +238,7 @@ func (o *DispatcherOptions) own() {
 // cloneEndpoint copies all that ep points to.
 func cloneEndpoint(ep Endpoint) Endpoint {
 	ep.Types, ep.Secrets, ep.Schedule.List = slices.Clone(ep.Types), slices.Clone(ep.Secrets), slices.Clone(ep.Schedule.List)
+	ep.Retiring = slices.Clone(ep.Retiring)
 	ep.TLS.RootCAs, ep.TLS.Certificate = slices.Clone(ep.TLS.RootCAs), slices.Clone(ep.TLS.Certificate)
 	ep.Header = canonicalHeader(ep.Header)
 	return ep

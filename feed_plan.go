@@ -148,6 +148,10 @@ func (f *feed) pick(e *feedEndpoint, now time.Time, most int) (lanes int) {
 		}
 		return 0
 	}
+	if r.unreadable { // a process that can read its secrets may send to it undisturbed
+		f.timers.add(e, now.Add(unreadablePause))
+		return 0
+	}
 	if e.room = f.d.lanes.room(e.id, r, most); e.room == 0 {
 		return 0
 	}

@@ -43,6 +43,9 @@ type Trace struct {
 
 	// SuppressedRepeat is called when a received request is answered from memory instead of by the handler.
 	SuppressedRepeat func(ctx context.Context, info SuppressedRepeatInfo)
+
+	// OldSecret is called when a received request verified under another secret than the verifier's first: the sender has not changed over.
+	OldSecret func(ctx context.Context, info OldSecretInfo)
 }
 
 // AttemptStartInfo is what [Trace.AttemptStart] gets.
@@ -155,4 +158,12 @@ type SuppressedRepeatInfo struct {
 	Running bool      // the first is still being processed, so the answer was 409
 	DoneAt  time.Time // when the first was done; zero when Running
 	Status  int       // what was answered
+}
+
+// OldSecretInfo is what [Trace.OldSecret] gets.
+type OldSecretInfo struct {
+	Scheme  string // name of the scheme
+	Scope   string
+	Secret  int    // its position among the verifier's, from 1
+	EventID string // "" when the format's headers do not say
 }

@@ -34,6 +34,7 @@ func (d *Dispatcher) upkeep(ctx context.Context) {
 		d.backlogs.watch(ctx)
 		d.alarms.look(ctx)
 		d.verify.work(ctx)
+		d.retire(ctx)
 		if time.Now().After(nextPrune) {
 			nextPrune = time.Now().Add(pruneEvery)
 			d.prune(ctx)

@@ -89,12 +89,12 @@ func (p Profile) Verifier(secrets ...Secret) (*Verifier, error) {
 	}
 	v := &Verifier{
 		scheme:    p.Scheme,
-		secrets:   slices.Clone(secrets),
 		tolerance: p.Tolerance,
 		key:       p.Key,
 		describe:  p.Describe,
 		success:   p.Success,
 	}
+	v.keys.Store(newVerifierKeys(secrets, nil))
 	if v.tolerance == 0 {
 		v.tolerance = DefaultTolerance
 	}

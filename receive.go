@@ -84,7 +84,7 @@ type ReceiveOptions struct {
 	// Nil: [slog.Default]. Request headers, bodies and paths are never logged.
 	Logger *slog.Logger
 
-	// Trace may be nil. Its SuppressedRepeat is called.
+	// Trace may be nil. Its SuppressedRepeat and OldSecret are called.
 	Trace *Trace
 
 	// Repeats, when set, counts the repeats that are answered without the handler.
@@ -316,6 +316,9 @@ func (h *receiver) accept(w http.ResponseWriter, r *http.Request) (*received, *r
 	x.verification = v
 	if err := x.setScope(h.opts.Scope, h.opts.ScopeOf, r); err != nil {
 		return nil, &refusal{status: http.StatusBadRequest, err: err}
+	}
+	if v.Secret > 0 {
+		h.oldSecret(r.Context(), x)
 	}
 	if h.opts.Dedupe == nil {
 		return x, nil

@@ -45,7 +45,7 @@ func (d *Dispatcher) newRoute(ep Endpoint) *route {
 		rt.err = err
 		return rt
 	}
-	signer, err := p.Signer(ep.Secrets...)
+	signer, err := d.newSigner(p, &ep)
 	if err != nil {
 		rt.err = err
 		return rt

@@ -27,6 +27,7 @@ type routes struct {
 	// Whoever has the turn may touch these: the last failure, for those that waited for it.
 	failure  error
 	failedAt time.Time
+	rereadAt time.Time // when what could not be read is asked for again
 }
 
 // route is an endpoint with all that is needed to send to it. It is never changed once made.
@@ -43,6 +44,8 @@ type route struct {
 	rate     Rate         // the endpoint's own; what counts is effectiveRate
 	health   HealthPolicy // with its defaults
 
+	unreadable bool // the store could not open its secrets
+
 	status *endpointStatus
 	tenant *tenant
 }
@@ -55,6 +58,9 @@ type routeTable struct {
 	deleted map[string]time.Time // endpoints that this process has seen deleted, and when it asked; the store's clock
 	tenants map[string]*subscriptions
 	verify  []*route // that must be verified before their first delivery
+
+	unreadable int      // how many routes are
+	retiring   []*route // from the store, with secrets that retire
 }
 
 // subscriptions of one tenant.
@@ -176,7 +182,7 @@ func (r *routes) renew(ctx context.Context) (*routeTable, error) {
 		r.failure, r.failedAt = err, time.Now()
 		return nil, err
 	}
-	t := r.apply(old, changes, now)
+	t := r.apply(old, r.reread(ctx, old, changes), now)
 	t.madeAt = asked
 	r.failure = nil
 	if r.d.health.states != nil {
@@ -222,7 +228,7 @@ func (r *routes) read(ctx context.Context, version int64) (changes *EndpointChan
 
 // apply makes a new table of an old one, by changes that were asked for at now.
 func (r *routes) apply(old *routeTable, changes *EndpointChanges, now time.Time) *routeTable {
-	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, deleted: old.deleted, tenants: old.tenants, verify: old.verify}
+	t := &routeTable{madeAt: old.madeAt, version: changes.Version, byID: old.byID, deleted: old.deleted, tenants: old.tenants, verify: old.verify, unreadable: old.unreadable, retiring: old.retiring}
 	restored := changes.Version < old.version // from a backup: changes are all that there is
 	if len(changes.Put)+len(changes.Deleted) == 0 && !restored {
 		return t
@@ -239,6 +245,9 @@ func (r *routes) apply(old *routeTable, changes *EndpointChanges, now time.Time)
 	maps.DeleteFunc(t.deleted, func(_ string, at time.Time) bool { return now.Sub(at) > 2*unknownMost })
 	for _, ep := range changes.Put {
 		t.byID[ep.ID] = r.d.newRoute(ep)
+		if err := changes.Unreadable[ep.ID]; err != nil {
+			t.byID[ep.ID] = r.d.unreadableRoute(ep, err)
+		}
 		delete(t.deleted, ep.ID)
 	}
 	for _, rt := range r.static { // code wins over the store
@@ -250,8 +259,14 @@ func (r *routes) apply(old *routeTable, changes *EndpointChanges, now time.Time)
 
 // subscribe fills in the index by tenant and type.
 func (t *routeTable) subscribe() {
-	t.tenants, t.verify = make(map[string]*subscriptions), nil
+	t.tenants, t.verify, t.unreadable, t.retiring = make(map[string]*subscriptions), nil, 0, nil
 	for _, rt := range t.byID {
+		if rt.unreadable {
+			t.unreadable++
+		}
+		if len(rt.endpoint.Retiring) > 0 {
+			t.retiring = append(t.retiring, rt)
+		}
 		if rt.endpoint.Verify != "" {
 			t.verify = append(t.verify, rt)
 		}

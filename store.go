@@ -299,6 +299,11 @@ type EndpointStore interface {
 	// PutEndpoint creates or replaces an endpoint. Replacing one that was deleted creates it anew.
 	PutEndpoint(ctx context.Context, ep Endpoint) error
 
+	// UpdateEndpoint replaces an endpoint by what change makes of it, in one step: what other calls put, update or delete meanwhile comes
+	// wholly before it or wholly after. There being none is [ErrNotFound]. When change returns an error, nothing is done and
+	// the error is returned. change must be quick, may be called several times, and must not call the store; what it makes of the ID does not count.
+	UpdateEndpoint(ctx context.Context, id string, change func(ep *Endpoint) error) error
+
 	// GetEndpoint returns an endpoint, or [ErrNotFound].
 	GetEndpoint(ctx context.Context, id string) (Endpoint, error)
 
@@ -325,13 +330,22 @@ type ListEndpointsRequest struct {
 // ListEndpointsResult is the answer of [EndpointStore.ListEndpoints].
 type ListEndpointsResult struct {
 	Endpoints []Endpoint
-	Next      string // pass as After for the next page; "": that was all
+
+	// Unreadable says, by ID, of which Endpoints the store could not open what it keeps sealed, and why. They are without it: put none of them back.
+	Unreadable map[string]error
+
+	Next string // pass as After for the next page; "": that was all
 }
 
 // EndpointChanges is the answer of [EndpointStore.EndpointChanges].
 type EndpointChanges struct {
 	Version int64
 	Put     []Endpoint
+
+	// Unreadable says, by ID, of which endpoints in Put the store could not open what it keeps sealed, and why ([ErrUnknownKey], …). They have their
+	// Tenant, Types and policies, so that events for them are stored; deliveries wait until GetEndpoint can read them.
+	Unreadable map[string]error
+
 	Deleted []string // IDs
 }
 

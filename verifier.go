@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,7 +66,7 @@ func verifyErrorf(cause error, format string, args ...any) error {
 // Verifier checks signatures, against any number of active secrets. Safe for concurrent use; keep and reuse one.
 type Verifier struct {
 	scheme    Scheme
-	secrets   []Secret
+	keys      atomic.Pointer[verifierKeys] // SetSecrets replaces them
 	tolerance time.Duration
 	messages  sync.Pool // of *Message, for Verify
 
@@ -76,7 +77,8 @@ type Verifier struct {
 }
 
 // NewVerifier makes a Verifier of the default scheme, Gett's: Signature is the hex HMAC-SHA256 of the raw body, Timestamp at
-// most 300 s off. It accepts what any of secrets signed, so give the old one too while the sender changes over.
+// most 300 s off. It accepts what any of secrets signed, so give the old one too while the sender changes over: [Verifier.SetSecrets] does
+// that without a restart, and [Verifier.SecretUses] tells when the old one can go.
 // It fails without a secret ([ErrEmptySecret]).
 //
 // For another system or tolerance, change a [Profile]:
@@ -109,13 +111,16 @@ func (v *Verifier) VerifyMessage(m *Message) (Verification, error) {
 		reason := "is not made with NewVerifier or Profile.Verifier, or the message is nil"
 		return Verification{}, &FieldError{Op: "verify", Field: "Verifier", Reason: reason}
 	}
-	verification, err := v.scheme.Verify(m, v.secrets)
+	keys := v.active()
+	verification, err := v.scheme.Verify(m, keys.secrets)
+	now := time.Now()
 	if err == nil {
-		err = checkAge(verification.Timestamp, time.Now(), v.tolerance)
+		err = checkAge(verification.Timestamp, now, v.tolerance)
 	}
 	if err != nil {
 		return Verification{}, v.verifyError(err)
 	}
+	keys.count(verification.Secret, now)
 	verification.Scheme = v.scheme.Name()
 	m.EventID = verification.EventID
 	return verification, nil

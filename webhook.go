@@ -92,6 +92,10 @@ type Endpoint struct {
 	// the others use the first alone. Required, unless the profile's scheme signs nothing.
 	Secrets []Secret
 
+	// Retiring are former secrets that still sign, each until its time, the latest first. [Dispatcher.RotateSecret] fills it in, and
+	// it is emptied as their times come.
+	Retiring []RetiringSecret
+
 	// Types are the subscribed event types: exact ("order_create"), by prefix ("order.*", "order_*") or all ("*").
 	// None means all.
 	Types []string

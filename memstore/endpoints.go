@@ -54,6 +54,27 @@ func (s *Store) changed(reg *registration) {
 	s.changes.MoveToBack(reg.change)
 }
 
+// UpdateEndpoint is [webhook.EndpointStore.UpdateEndpoint].
+func (s *Store) UpdateEndpoint(ctx context.Context, id string, change func(ep *webhook.Endpoint) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reg := s.registered[id]
+	if reg == nil || reg.deleted {
+		return notFound("endpoint", id)
+	}
+	ep := cloneEndpoint(reg.ep)
+	if err := change(&ep); err != nil {
+		return err
+	}
+	ep.ID = id
+	reg.ep = cloneEndpoint(ep)
+	s.changed(reg)
+	return nil
+}
+
 // GetEndpoint is [webhook.EndpointStore.GetEndpoint].
 func (s *Store) GetEndpoint(ctx context.Context, id string) (webhook.Endpoint, error) {
 	if err := ctx.Err(); err != nil {
@@ -135,7 +156,7 @@ func (s *Store) EndpointChanges(ctx context.Context, since int64) (*webhook.Endp
 
 // cloneEndpoint copies all that ep points to.
 func cloneEndpoint(ep webhook.Endpoint) webhook.Endpoint {
-	ep.Secrets = slices.Clone(ep.Secrets)
+	ep.Secrets, ep.Retiring = slices.Clone(ep.Secrets), slices.Clone(ep.Retiring)
 	ep.Types = slices.Clone(ep.Types)
 	ep.Schedule.List = slices.Clone(ep.Schedule.List)
 	ep.TLS.RootCAs, ep.TLS.Certificate = slices.Clone(ep.TLS.RootCAs), slices.Clone(ep.TLS.Certificate)

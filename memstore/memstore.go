@@ -4,7 +4,8 @@
 // [webhook.QueryStore], [webhook.Pruner], [webhook.Eraser] and [webhook.ReplayStore].
 //
 // It starts no goroutine, reads the clock with time.Now only, and never blocks while it holds its lock, so it works under
-// testing/synctest. "Durable" means here: until the process ends.
+// testing/synctest. "Durable" means here: until the process ends. It writes nothing anywhere, so it seals nothing: secrets are in this
+// process's memory as they are.
 //
 // # Memory
 //

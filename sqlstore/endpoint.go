@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -43,7 +44,7 @@ func (s *Store) PutEndpoint(ctx context.Context, ep webhook.Endpoint) error {
 	if err := checkEndpoint(op, &ep); err != nil {
 		return err
 	}
-	doc, err := encodeEndpoint(plainSecrets{}, &ep)
+	doc, err := encodeEndpoint(ctx, s.sealer, &ep)
 	if err != nil {
 		return fmt.Errorf("webhook: %s: %w", op, err)
 	}
@@ -51,14 +52,68 @@ func (s *Store) PutEndpoint(ctx context.Context, ep webhook.Endpoint) error {
 		if _, err := q.ExecContext(ctx, s.query(endpointVersionNext)); err != nil {
 			return err
 		}
-		_, err := q.ExecContext(ctx, s.query(s.side().endpointPut), ep.ID, ep.Tenant, ep.URL, doc.types, doc.secrets, doc.credentials, doc.settings)
-		return err
+		return s.putRow(ctx, q, &doc)
 	})
 	if err != nil {
 		return fmt.Errorf("webhook: put %s: %w", op, err)
 	}
 	return nil
 }
+
+// putRow writes a row, under the version that was taken.
+func (s *Store) putRow(ctx context.Context, q querier, r *endpointRow) error {
+	_, err := q.ExecContext(ctx, s.query(s.side().endpointPut), r.id, r.tenant, r.url, r.types, r.secrets, r.credentials, r.settings)
+	return err
+}
+
+// UpdateEndpoint is [webhook.EndpointStore.UpdateEndpoint]. Whoever takes a version is alone until it commits, so the row that is read then
+// stays as it is until it is written.
+func (s *Store) UpdateEndpoint(ctx context.Context, id string, change func(ep *webhook.Endpoint) error) error {
+	if !storableID(id) {
+		return notFound("endpoint", id)
+	}
+	err := s.write(ctx, func(ctx context.Context, q querier) error {
+		if _, err := q.ExecContext(ctx, s.query(endpointVersionNext)); err != nil {
+			return err
+		}
+		var row endpointRow
+		if err := q.QueryRowContext(ctx, s.query(endpointGet), id).Scan(row.fields()...); err != nil {
+			return err
+		}
+		ep, unreadable, err := row.decode(ctx, s.sealer)
+		if err := cmp.Or(err, unreadable); err != nil {
+			return err
+		}
+		if err := change(&ep); err != nil {
+			return &refusedChange{err}
+		}
+		ep.ID = id
+		if err := checkEndpoint(fmt.Sprintf("endpoint %q", id), &ep); err != nil {
+			return &refusedChange{err}
+		}
+		if row, err = encodeEndpoint(ctx, s.sealer, &ep); err != nil {
+			return err
+		}
+		return s.putRow(ctx, q, &row)
+	})
+	refused, ok := errors.AsType[*refusedChange](err)
+	switch {
+	case ok:
+		return refused.error
+	case errors.Is(err, sql.ErrNoRows):
+		return notFound("endpoint", id)
+	case err != nil:
+		return fmt.Errorf("webhook: update endpoint %q: %w", id, err)
+	}
+	return nil
+}
+
+// refusedChange is an error that is none of the database's, and so is returned as it is. Its text is not looked at for what the database asks to
+// try again.
+type refusedChange struct{ error }
+
+// SQLState keeps the transaction from being run again.
+func (*refusedChange) SQLState() string { return "" }
 
 // GetEndpoint is [webhook.EndpointStore.GetEndpoint].
 func (s *Store) GetEndpoint(ctx context.Context, id string) (webhook.Endpoint, error) {
@@ -72,7 +127,9 @@ func (s *Store) GetEndpoint(ctx context.Context, id string) (webhook.Endpoint, e
 	}
 	var ep webhook.Endpoint
 	if err == nil {
-		ep, err = row.decode(plainSecrets{})
+		var unreadable error
+		ep, unreadable, err = row.decode(ctx, s.sealer)
+		err = cmp.Or(err, unreadable)
 	}
 	if err != nil {
 		return webhook.Endpoint{}, fmt.Errorf("webhook: get endpoint %q: %w", id, err)
@@ -124,14 +181,16 @@ func (s *Store) ListEndpoints(ctx context.Context, req *webhook.ListEndpointsReq
 		if err := rows.Scan(row.fields()...); err != nil {
 			return err
 		}
-		ep, err := row.decode(plainSecrets{})
+		ep, unreadable, err := row.decode(ctx, s.sealer)
 		res.Endpoints = append(res.Endpoints, ep)
+		noteUnreadable(&res.Unreadable, ep.ID, unreadable)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("webhook: list endpoints: %w", err)
 	}
 	if len(res.Endpoints) > limit {
+		delete(res.Unreadable, res.Endpoints[limit].ID)
 		res.Endpoints = res.Endpoints[:limit]
 		res.Next = res.Endpoints[limit-1].ID
 	}
@@ -173,8 +232,9 @@ func (s *Store) readEndpointChanges(ctx context.Context, q querier, since int64)
 			return err
 		case !deleted.Bool:
 			row.id, row.tenant, row.url = id.String, tenant.String, url.String
-			ep, err := row.decode(plainSecrets{})
+			ep, unreadable, err := row.decode(ctx, s.sealer)
 			res.Put = append(res.Put, ep)
+			noteUnreadable(&res.Unreadable, ep.ID, unreadable)
 			return err
 		case since > 0:
 			res.Deleted = append(res.Deleted, id.String)

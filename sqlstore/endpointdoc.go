@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -95,20 +96,7 @@ func policyNamed[P comparable](names map[P]string, name string) (policy P, ok bo
 	return policy, false
 }
 
-// secretCodec stands between endpoints' secrets and the database. Encryption at rest goes here: plain is a JSON array
-// or, of credentials, an object, and what seal returns must begin with neither '[' nor '{', so that all kinds can be told apart and live in one table.
-type secretCodec interface {
-	seal(endpointID string, plain []byte) ([]byte, error)
-	open(endpointID string, sealed []byte) ([]byte, error)
-}
-
-// plainSecrets stores secrets as they are.
-type plainSecrets struct{}
-
-func (plainSecrets) seal(_ string, plain []byte) ([]byte, error)  { return plain, nil }
-func (plainSecrets) open(_ string, sealed []byte) ([]byte, error) { return sealed, nil }
-
-func encodeEndpoint(codec secretCodec, ep *webhook.Endpoint) (row endpointRow, err error) {
+func encodeEndpoint(ctx context.Context, codec sealer, ep *webhook.Endpoint) (row endpointRow, err error) {
 	set := endpointSettings{
 		Profile: ep.Profile, Timeout: duration(ep.Timeout), SuccessFrom: ep.Success.From, SuccessTo: ep.Success.To,
 		MaxInFlight: ep.MaxInFlight, RateEvents: ep.Rate.Events, RatePer: duration(ep.Rate.Per), RateBurst: ep.Rate.Burst,
@@ -141,27 +129,38 @@ func encodeEndpoint(codec secretCodec, ep *webhook.Endpoint) (row endpointRow, e
 	if err != nil {
 		return row, err
 	}
-	if row.secrets, err = codec.seal(ep.ID, plain); err != nil {
+	if row.secrets, err = codec.seal(ctx, secretsColumn, ep.ID, plain); err != nil {
 		return row, err
 	}
-	row.credentials, err = encodeCredentials(codec, ep)
+	row.id, row.tenant, row.url = ep.ID, ep.Tenant, codec.shownURL(ep.URL)
+	row.credentials, err = encodeCredentials(ctx, codec, ep)
 	return row, err
 }
 
-func (r *endpointRow) decode(codec secretCodec) (ep webhook.Endpoint, err error) {
+// decode is the endpoint of a row. unreadable says why its secrets cannot be read: then it is without all that is sealed.
+func (r *endpointRow) decode(ctx context.Context, codec sealer) (ep webhook.Endpoint, unreadable, err error) {
 	ep = webhook.Endpoint{ID: r.id, Tenant: r.tenant, URL: r.url}
 	if err := json.Unmarshal(r.types, &ep.Types); err != nil {
-		return ep, fmt.Errorf("endpoint %q: types: %w", r.id, err)
+		return ep, nil, fmt.Errorf("endpoint %q: types: %w", r.id, err)
 	}
-	if ep.Secrets, err = r.decodeSecrets(codec); err != nil {
-		return ep, fmt.Errorf("endpoint %q: secrets: %w", r.id, err)
+	if err := r.decodeSettings(&ep); err != nil {
+		return ep, nil, err
 	}
-	if err := r.decodeCredentials(codec, &ep); err != nil {
-		return ep, fmt.Errorf("endpoint %q: credentials: %w", r.id, err)
+	sealed := ep
+	if sealed.Secrets, err = r.decodeSecrets(ctx, codec); err != nil {
+		return ep, fmt.Errorf("endpoint %q: secrets: %w", r.id, err), ctx.Err()
 	}
+	if err := r.decodeCredentials(ctx, codec, &sealed); err != nil {
+		return ep, fmt.Errorf("endpoint %q: credentials: %w", r.id, err), ctx.Err()
+	}
+	return sealed, nil, nil
+}
+
+// decodeSettings fills in what the settings say.
+func (r *endpointRow) decodeSettings(ep *webhook.Endpoint) error {
 	var set endpointSettings
 	if err := json.Unmarshal(r.settings, &set); err != nil {
-		return ep, fmt.Errorf("endpoint %q: settings: %w", r.id, err)
+		return fmt.Errorf("endpoint %q: settings: %w", r.id, err)
 	}
 	ep.Profile, ep.Timeout = set.Profile, time.Duration(set.Timeout)
 	ep.Success = webhook.SuccessRule{From: set.SuccessFrom, To: set.SuccessTo}
@@ -175,7 +174,7 @@ func (r *endpointRow) decode(codec secretCodec) (ep webhook.Endpoint, err error)
 			ep.Schedule.List = append(ep.Schedule.List, time.Duration(d))
 		}
 	}
-	return ep, r.decodePolicies(&set, &ep)
+	return r.decodePolicies(&set, ep)
 }
 
 // decodePolicies fills in the policies of an endpoint.
@@ -197,8 +196,8 @@ func (r *endpointRow) decodePolicies(set *endpointSettings, ep *webhook.Endpoint
 }
 
 // decodeSecrets never lets a secret into its error.
-func (r *endpointRow) decodeSecrets(codec secretCodec) ([]webhook.Secret, error) {
-	plain, err := codec.open(r.id, r.secrets)
+func (r *endpointRow) decodeSecrets(ctx context.Context, codec sealer) ([]webhook.Secret, error) {
+	plain, err := codec.open(ctx, secretsColumn, r.id, r.secrets)
 	if err != nil {
 		return nil, err
 	}

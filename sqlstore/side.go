@@ -132,6 +132,11 @@ func checkEndpoint(op string, ep *webhook.Endpoint) error {
 			errs = append(errs, &webhook.FieldError{Op: op, Field: "Secrets", Reason: "one is empty", Cause: webhook.ErrEmptySecret})
 		}
 	}
+	for _, old := range ep.Retiring {
+		if old.Secret.Reveal() == "" {
+			errs = append(errs, &webhook.FieldError{Op: op, Field: "Retiring", Reason: "one is empty", Cause: webhook.ErrEmptySecret})
+		}
+	}
 	for _, err := range errs {
 		if err != nil {
 			return err

@@ -69,6 +69,15 @@ type Options struct {
 	// Schema of all tables, PostgreSQL only: letters, digits and underscores, at most 63. "" leaves it to the search path.
 	// Migrate creates it.
 	Schema string
+
+	// Cipher seals what is secret of endpoints before it goes to the database: Secrets, Retiring, Header, Auth, TLS, Proxy and URL, of which
+	// the table then shows scheme and host alone. Events, their headers and payloads, recorded answers, tenants and types are not sealed. Nil: nothing is. What was stored
+	// before is read as it is, and sealed when it is next put, or by [Store.Reseal]. Every process on the tables needs one that opens what the others seal.
+	Cipher webhook.Cipher
+
+	// SealedOnly refuses endpoints that are not sealed ([webhook.ErrNotSealed]), so that nobody who can write to the database can slip in a
+	// secret, a credential or a URL of their own. Tenant, types and settings are not protected. Set it when Reseal is through. It needs a Cipher.
+	SealedOnly bool
 }
 
 // Store keeps everything in one SQL database. Any number of goroutines, processes and Stores may use the same
@@ -80,6 +89,7 @@ type Store struct {
 	schema  string
 	fill    *strings.Replacer
 	sql     statements
+	sealer  sealer
 
 	writer chan struct{} // SQLite: holds a token while a goroutine of this Store writes
 
@@ -113,12 +123,15 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 		return nil, optionError("dialect", "is "+dialect.String()+", want SQLite, PostgreSQL or MySQL")
 	case !prefixPattern.MatchString(o.Prefix):
 		return nil, optionError("Prefix", fmt.Sprintf("is %q, want at most 30 lower-case letters, digits and underscores", o.Prefix))
+	case o.SealedOnly && o.Cipher == nil:
+		return nil, optionError("SealedOnly", "needs a Cipher")
 	case o.Schema != "" && dialect != PostgreSQL:
 		return nil, optionError("Schema", "is for PostgreSQL only")
 	case o.Schema != "" && !schemaPattern.MatchString(o.Schema):
 		return nil, optionError("Schema", fmt.Sprintf("is %q, want letters, digits and underscores", o.Schema))
 	}
 	s := &Store{db: db, dialect: dialect, name: o.Prefix, schema: o.Schema, writer: make(chan struct{}, 1)}
+	s.sealer = sealer{cipher: o.Cipher, only: o.SealedOnly}
 	table := o.Prefix
 	if o.Schema != "" {
 		table = `"` + o.Schema + `".` + o.Prefix
@@ -127,6 +140,15 @@ func New(db *sql.DB, dialect Dialect, opts *Options) (*Store, error) {
 	s.sql = statementsOf(dialect).filled(s.fill)
 	s.gatherKeys()
 	return s, nil
+}
+
+// Tables is what the names of the store's tables begin with: the prefix, after the schema and a full stop where Options.Schema is set. It tells
+// stores in one database apart.
+func (s *Store) Tables() string {
+	if s.schema == "" {
+		return s.name
+	}
+	return s.schema + "." + s.name
 }
 
 func optionError(field, reason string) error {

@@ -18,6 +18,10 @@ func endpointCases() []Case {
 		{"Endpoint/RoundTrip", put, needEndpoint, endpointRoundTrip},
 		{"Endpoint/Replaced", put, needEndpoint, endpointReplaced},
 		{"Endpoint/IDsAreBytes", put, needEndpoint, endpointIDsAreBytes},
+		{"Endpoint/Update", "UpdateEndpoint replaces an endpoint by what change makes of it … what it makes of the ID does not count", needEndpoint, endpointUpdate},
+		{"Endpoint/UpdateNotFound", "There being none is ErrNotFound", needEndpoint, endpointUpdateNotFound},
+		{"Endpoint/UpdateRefused", "When change returns an error, nothing is done and the error is returned", needEndpoint, endpointUpdateRefused},
+		{"Endpoint/UpdateConcurrent", "in one step: what other calls put, update or delete meanwhile comes wholly before it or wholly after", needEndpoint, endpointUpdateConcurrent},
 		{"Endpoint/NotFound", "GetEndpoint returns an endpoint, or ErrNotFound", needEndpoint, endpointNotFound},
 		{"Endpoint/Deleted", "DeleteEndpoint removes an endpoint, or returns ErrNotFound", needEndpoint, endpointDeleted},
 		{"Endpoint/CreatedAnew", "Replacing one that was deleted creates it anew", needEndpoint, endpointAnew},
@@ -42,6 +46,7 @@ func richEndpoint(id string) webhook.Endpoint {
 	return webhook.Endpoint{
 		ID: id, URL: "https://ü.example:8443/hooks?a=b&c=%20", Tenant: "Zürich 東京 🚚",
 		Secrets:  []webhook.Secret{current, old},
+		Retiring: []webhook.RetiringSecret{{Secret: password, Until: at(time.Hour)}, {Secret: old, Until: at(time.Microsecond)}},
 		Types:    []string{"order_create", "order.*", "*"},
 		Profile:  "tradegecko",
 		Schedule: webhook.Schedule{Kind: "list", List: []time.Duration{1, time.Second, time.Hour}, First: 3, Cap: 4, Retries: 5, Jitter: 0.1},
@@ -71,7 +76,10 @@ func (e *env) sameEndpoint(what string, got, want webhook.Endpoint) {
 	if g, w := got.TLS.Key.Reveal(), want.TLS.Key.Reveal(); g != w {
 		e.failf("%s: endpoint %q: got TLS.Key %q, want %q", what, want.ID, g, w)
 	}
-	got.Secrets, want.Secrets = nil, nil // which no comparison finds equal
+	if g, w := ends(got.Retiring), ends(want.Retiring); !slices.Equal(g, w) {
+		e.failf("%s: endpoint %q: got retiring secrets %q, want %q", what, want.ID, g, w)
+	}
+	got.Secrets, want.Secrets, got.Retiring, want.Retiring = nil, nil, nil, nil // which no comparison finds equal
 	got.Auth.Secret, want.Auth.Secret = webhook.Secret{}, webhook.Secret{}
 	got.TLS.Key, want.TLS.Key = webhook.Secret{}, webhook.Secret{}
 	for _, ep := range []*webhook.Endpoint{&got, &want} {
@@ -99,6 +107,13 @@ func (e *env) sameEndpoint(what string, got, want webhook.Endpoint) {
 func reveal(secrets []webhook.Secret) (texts []string) {
 	for _, s := range secrets {
 		texts = append(texts, s.Reveal())
+	}
+	return texts
+}
+
+func ends(secrets []webhook.RetiringSecret) (texts []string) {
+	for _, s := range secrets {
+		texts = append(texts, fmt.Sprint(s.Secret.Reveal(), " until ", s.Until.UnixMicro()))
 	}
 	return texts
 }

@@ -130,7 +130,7 @@ func unproven() map[string][]string {
 			"LifeStore ends deliveries before their time and counts those that wait", "EndpointBacklog is what waits for an endpoint",
 			"Without it nothing can be canceled, backlogs have no bound, and what expires while nobody claims it ends only when its turn comes",
 		},
-		"they are the caller's duty": {"no delivery twice", "no endpoint twice", "chosen headers; never Set-Cookie"},
+		"they are the caller's duty": {"no delivery twice", "no endpoint twice", "change must be quick, may be called several times, and must not call the store; what it makes of the ID does not count", "chosen headers; never Set-Cookie"},
 		"they are about cost, which a test of the store's plans shows": {
 			"Fairness between lanes is the dispatcher's: the store tells which lanes have work (Lanes) and hands out rows of the lanes that it is asked for (Claim), so the backlog of a lane that nobody asks for costs nothing",
 			"Its cost is one probe a lane, however long the lanes are",
@@ -141,6 +141,12 @@ func unproven() map[string][]string {
 		"it takes a lock of the database's own": {
 			"Claim skips what another transaction has locked rather than wait for it",
 			"PutStates waits for no enqueue and for no claim longer than those take",
+		},
+		"it takes a cipher, and a key that is missing; internal/dbtest shows them": {
+			"Unreadable says, by ID, of which Endpoints the store could not open what it keeps sealed, and why",
+			"They are without it: put none of them back",
+			"Unreadable says, by ID, of which endpoints in Put the store could not open what it keeps sealed, and why (ErrUnknownKey, …)",
+			"They have their Tenant, Types and policies, so that events for them are stored; deliveries wait until GetEndpoint can read them",
 		},
 		"it cannot be seen from outside":                    {"whom leased rows belong to"},
 		"it would take more than a thousand requests":       {"zero: 1,000"},

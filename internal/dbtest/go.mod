@@ -6,7 +6,8 @@ require (
 	github.com/go-sql-driver/mysql v1.10.1
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/lib/pq v1.12.3
-	github.com/signalpost/webhook v0.0.0-00010101000000-000000000000
+	github.com/signalpost/webhook v0.0.0
+	github.com/signalpost/webhook/pgxwebhook v0.0.0-00010101000000-000000000000
 	modernc.org/sqlite v1.60.1
 )
 
@@ -29,4 +30,7 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 )
 
-replace github.com/signalpost/webhook => ../..
+replace (
+	github.com/signalpost/webhook => ../..
+	github.com/signalpost/webhook/pgxwebhook => ../../pgxwebhook
+)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/signalpost/webhook"
 	"github.com/signalpost/webhook/sqlstore"
+	"github.com/signalpost/webhook/storetest"
 )
 
 // patience is how long a statement may take that must wait for nobody. What it would wait for stays open for the whole test.
@@ -80,12 +81,20 @@ func TestSendTxLeftOpenDelaysNobody(t *testing.T) {
 	variants := []variant{mainVariants[1], mainVariants[2], {"pq", sqlstore.PostgreSQL, "postgres", nil}}
 	each(t, variants, func(t *testing.T, v variant) {
 		for _, level := range []sql.IsolationLevel{sql.LevelDefault, sql.LevelRepeatableRead, sql.LevelSerializable} {
-			t.Run(level.String(), func(t *testing.T) { leaveSendTxOpen(t, v, level) })
+			t.Run(level.String(), func(t *testing.T) {
+				leaveSendTxOpen(t, v, func(s *sqlstore.Store, db *sql.DB, _ DB) storetest.Tx {
+					tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: level})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return storetest.Tx{Enqueuer: s.Tx(tx), Commit: tx.Commit, Rollback: tx.Rollback}
+				})
+			})
 		}
 	})
 }
 
-func leaveSendTxOpen(t *testing.T, v variant, level sql.IsolationLevel) {
+func leaveSendTxOpen(t *testing.T, v variant, begin func(*sqlstore.Store, *sql.DB, DB) storetest.Tx) {
 	d := v.database(t)
 	s, db := v.handle(t, d)
 	other, _ := v.handle(t, d)
@@ -94,14 +103,11 @@ func leaveSendTxOpen(t *testing.T, v variant, level sql.IsolationLevel) {
 	defer cancel()
 	enqueue(ctx, t, s, newEvent("before", "ep", ""), newEvent("keyed", "ep", "k"), newEvent("retry", "ep", ""))
 
-	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: level})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tx := begin(s, db, d)
 	defer tx.Rollback()
 	// Several rows, so that locks of gaps between rows have something to do harm with.
 	for _, ev := range []webhook.NewEvent{newEvent("open1", "ep", ""), newEvent("open2", "ep", "k"), newEvent("open3", "ep", "new"), newEvent("zz", "zz", "")} {
-		enqueue(ctx, t, s.Tx(tx), ev)
+		enqueue(ctx, t, tx, ev)
 	}
 
 	enqueue(ctx, t, other, newEvent("after", "ep", ""), newEvent("otherkey", "ep", "j"), newEvent("otherendpoint", "eq", "k"))
@@ -127,7 +133,7 @@ func leaveSendTxOpen(t *testing.T, v variant, level sql.IsolationLevel) {
 
 	waits, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer stop()
-	_, err = other.Enqueue(waits, &webhook.EnqueueRequest{Now: at(0), Events: []webhook.NewEvent{newEvent("same-key", "ep", "k")}})
+	_, err := other.Enqueue(waits, &webhook.EnqueueRequest{Now: at(0), Events: []webhook.NewEvent{newEvent("same-key", "ep", "k")}})
 	if err == nil {
 		t.Error("a send to the same key did not wait for the open one: their order is anybody's guess")
 	}

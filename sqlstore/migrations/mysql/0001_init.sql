@@ -142,6 +142,7 @@ CREATE TABLE IF NOT EXISTS {prefix}endpoint_state (
 ) ENGINE=InnoDB;
 
 -- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets, credentials and settings are JSON.
+-- With Options.Cipher, secrets and credentials are sealed: they begin with the byte 1; and url is scheme and host alone.
 CREATE TABLE IF NOT EXISTS {prefix}endpoint (
 	id          VARBINARY(255) PRIMARY KEY,
 	tenant      VARBINARY(255) NOT NULL,

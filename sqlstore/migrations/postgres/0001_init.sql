@@ -142,6 +142,7 @@ CREATE INDEX {name}endpoint_held ON {prefix}endpoint_state (endpoint_id) WHERE h
 CREATE INDEX {name}endpoint_state_version ON {prefix}endpoint_state (version) WHERE version > 0;
 
 -- Endpoints; a deleted one stays as a tombstone, so that caches hear of it. types, secrets, credentials and settings are JSON.
+-- With Options.Cipher, secrets and credentials are sealed: they begin with the byte 1; and url is scheme and host alone.
 CREATE TABLE {prefix}endpoint (
 	id          text COLLATE "C" PRIMARY KEY,
 	tenant      text COLLATE "C" NOT NULL,
