@@ -74,6 +74,7 @@ type DispatcherOptions struct {
 type Dispatcher struct {
 	store    Store
 	opts     DispatcherOptions
+	only     string // the one endpoint that it serves, an inbox; "": all but inboxes
 	log      *slog.Logger
 	profiles map[string]*Profile
 	unknown  *route

@@ -260,6 +260,7 @@ type receiver struct {
 	next     http.Handler
 	clock    *storeClock
 	kept     *unrecorded
+	keyed    bool // the key is needed though there is no dedupe store
 }
 
 // refusal is an answer that the middleware gives by itself.
@@ -317,7 +318,7 @@ func (h *receiver) accept(w http.ResponseWriter, r *http.Request) (*received, *r
 	if err := x.setScope(h.opts.Scope, h.opts.ScopeOf, r); err != nil {
 		return nil, &refusal{status: http.StatusBadRequest, err: err}
 	}
-	if h.opts.Dedupe == nil {
+	if h.opts.Dedupe == nil && !h.keyed {
 		return x, nil
 	}
 	if _, err := x.idempotencyKey(); err != nil {

@@ -137,13 +137,20 @@ func (rec *responseRecorder) discard() {
 
 // sendStored answers a repeat.
 func sendStored(w http.ResponseWriter, resp *StoredResponse) {
+	sendResponse(w, resp, true)
+}
+
+// sendResponse sends a response as it is stored.
+func sendResponse(w http.ResponseWriter, resp *StoredResponse, repeat bool) {
 	h := w.Header()
 	for name, values := range resp.Header {
 		if !neverReplayed(name) {
 			h[http.CanonicalHeaderKey(name)] = values
 		}
 	}
-	h.Set(ReplayedHeader, "true")
+	if repeat {
+		h.Set(ReplayedHeader, "true")
+	}
 	w.WriteHeader(resp.Status)
 	if len(resp.Body) > 0 {
 		_, _ = w.Write(resp.Body)

@@ -1,0 +1,177 @@
+package webhook
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/signalpost/webhook/internal/ids"
+)
+
+// What a stored event has beside the request's headers, under names that no request can have.
+const (
+	inboxEventID = ":id"    // the sender's
+	inboxType    = ":type"  // the sender's, where it is no valid [Event.Type]
+	inboxScope   = ":scope" // of the idempotency key
+	inboxKey     = ":key"
+)
+
+// inboxUntyped is the type under which an event is stored whose type is not known, or is none that a store takes.
+const inboxUntyped = "webhook.received"
+
+// ServeHTTP implements [http.Handler].
+func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := &in.recv
+	defer h.guard(w, r)
+	if h.wrong != nil {
+		h.refuse(w, r, nil, &refusal{status: http.StatusInternalServerError, err: h.wrong})
+		return
+	}
+	x, no := h.accept(w, r)
+	if no != nil {
+		h.refuse(w, r, x, no)
+		return
+	}
+	status, err := in.store(x)
+	switch {
+	case err != nil:
+		h.refuse(w, r, x, inboxDown(err))
+		return
+	case status == Conflict:
+		h.log(r.Context(), slog.LevelInfo, "webhook: inbox: a repeat with other content", x, nil)
+	}
+	resp := &in.opts.Response
+	if status != Stored {
+		h.suppressed(r.Context(), x, SuppressedRepeatInfo{Status: resp.Status})
+		sendStored(w, resp)
+		return
+	}
+	sendResponse(w, resp, false)
+}
+
+func inboxDown(err error) *refusal {
+	return &refusal{
+		status: http.StatusServiceUnavailable, retryAfter: retryAfterDown, err: fmt.Errorf("webhook: inbox: %w", err),
+	}
+}
+
+// store stores a verified request with the knowledge of its key, once.
+func (in *Inbox) store(x *received) (EnqueueStatus, error) {
+	ctx, cancel := context.WithTimeout(&x.ctx, storeTimeout)
+	defer cancel()
+	call := &sendCall{done: make(chan error, 1), events: []sending{in.sending(x)}}
+	err := in.d.backlogs.admit(ctx, call, false)
+	if err == nil {
+		err = in.d.batcher.submit(ctx, call)
+		in.d.backlogs.settle(call, err)
+	}
+	if err != nil {
+		if full, ok := errors.AsType[*BacklogError](err); ok {
+			return 0, fmt.Errorf("%d events wait, allowed %d (InboxOptions.MaxBacklog): %w", full.Waiting, full.Limit, ErrBacklogFull)
+		}
+		return 0, err
+	}
+	return call.status[0], nil
+}
+
+// sending is a request as it is stored: an event with one delivery.
+func (in *Inbox) sending(x *received) sending {
+	x.eventOnce.Do(x.makeEvent)
+	ev := *x.event
+	ev.Header = in.keep(ev.Header)
+	if in.opts.OrderingKey != nil {
+		given := ev
+		given.Header = ev.Header.Clone()
+		if ev.OrderingKey = in.opts.OrderingKey(given); checkLabel(ev.OrderingKey) != "" {
+			ev.OrderingKey = storedKeyOf(ev.OrderingKey)
+		}
+	}
+	stored := ev
+	stored.ID = in.eventID(x)
+	stored.Header = make(http.Header, len(ev.Header)+4)
+	for name, values := range ev.Header {
+		stored.Header[name] = values
+	}
+	stored.Header[inboxScope], stored.Header[inboxKey] = []string{x.scope}, []string{x.key.ID}
+	if ev.ID != "" {
+		stored.Header[inboxEventID] = []string{strings.ToValidUTF8(ev.ID, "\uFFFD")}
+	}
+	if checkName(ev.Type, "*,") != "" {
+		stored.Type = inboxUntyped
+		stored.Header[inboxType] = []string{strings.ToValidUTF8(ev.Type, "\uFFFD")}
+	}
+	return sending{
+		new: NewEvent{
+			Event: stored, Digest: sha256.Sum256(ev.Payload),
+			Deliveries: []NewDelivery{{ID: ids.New("dlv_"), EndpointID: in.rt.endpoint.ID, OrderingKey: ev.OrderingKey}},
+		},
+		routes: []*route{in.rt},
+	}
+}
+
+// storedKeyOf is an ordering key that is none, as a store can keep it.
+func storedKeyOf(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hashedPrefix + hex.EncodeToString(sum[:])
+}
+
+// eventID names what a key was received for, within an inbox: the same for every repeat.
+func (in *Inbox) eventID(x *received) string {
+	h := sha256.New()
+	part(h, in.opts.Name)
+	part(h, x.scope)
+	part(h, x.key.ID)
+	if x.key.Digest != [32]byte{} {
+		h.Write(x.key.Digest[:])
+	}
+	return "in_" + hex.EncodeToString(h.Sum(nil))
+}
+
+// keep is the part of a header that the options name.
+func (in *Inbox) keep(header http.Header) http.Header {
+	kept, room := make(http.Header, len(in.opts.Header)), inboxHeaderMax
+	for _, name := range in.opts.Header {
+		for _, value := range header[name] {
+			if room -= len(name) + len(value); room < 0 {
+				return kept
+			}
+			kept[name] = append(kept[name], strings.ToValidUTF8(value, "\uFFFD"))
+		}
+	}
+	return kept
+}
+
+// received undoes sending: the event as the handler gets it, and the request that it came with.
+func (in *Inbox) received(it *item) (Event, *received) {
+	ev := it.Event
+	x := &received{delivery: &it.Delivery}
+	take := func(name string) string {
+		values := ev.Header[name]
+		if len(values) == 0 {
+			return ""
+		}
+		return values[0]
+	}
+	x.scope, x.key = take(inboxScope), Key{ID: take(inboxKey)}
+	x.tenant = ev.Tenant
+	ev.ID = take(inboxEventID)
+	if ev.Type == inboxUntyped && len(ev.Header[inboxType]) > 0 {
+		ev.Type = take(inboxType)
+	}
+	header := make(http.Header, len(ev.Header))
+	for name, values := range ev.Header {
+		if !strings.HasPrefix(name, ":") {
+			header[name] = values
+		}
+	}
+	ev.Header = header.Clone()
+	x.event = &ev
+	x.eventOnce.Do(func() {})
+	x.keyOnce.Do(func() {})
+	return ev, x
+}
