@@ -3,6 +3,7 @@ package webhook
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -167,8 +168,8 @@ func (o *InboxOptions) check() error {
 		}
 	}
 	ep := &Endpoint{ID: InboxPrefix + o.Name, Rate: o.Rate, Order: o.Order, MaxBacklog: o.MaxBacklog}
-	if err := o.Schedule.Validate(); err != nil {
-		return within(err, ep, "Schedule")
+	if fe, ok := errors.AsType[*FieldError](o.Schedule.Validate()); ok {
+		return inboxError("Schedule."+fe.Field, "%s", fe.Reason)
 	}
 	return checkLimits(ep, inboxErrorOf)
 }
