@@ -40,6 +40,7 @@ var parts = map[string]func() error{
 	"life":    lifePart,
 
 	"handletx": handleTxPart,
+	"inbox":    inboxPart,
 }
 
 // serverPart starts both servers, says where they are, and hangs until it is killed.
