@@ -13,7 +13,8 @@
 // # Receiving
 //
 // A [Verifier] checks signatures; [Middleware] puts one before an http.Handler, and remembers in a [DedupeStore] what has
-// been processed, so that a repeat gets the stored answer. [FromContext] gives the handler the verified event.
+// been processed, so that a repeat gets the stored answer. [FromContext] gives the handler the verified event. An [Inbox] stores what
+// verifies, answers, and processes it afterwards, with retries. sqlstore's HandleTx runs a handler in the transaction that records the key.
 //
 // # Formats
 //

@@ -56,7 +56,7 @@ func handleTxPart() error {
 		time.Sleep(cfg.Timeout) // work, during which twins come
 		if stop.here(aroundCommit) {
 			go func() {
-				time.Sleep(rand.N(time.Millisecond))
+				time.Sleep(rand.N(400 * time.Microsecond)) // and the kill comes a moment later
 				stop.say()
 			}()
 		}
@@ -112,7 +112,7 @@ func TestHandleTxKilled(t *testing.T) {
 		c := openChildDB(t, v, v.durable(t))
 		must(t, c.db, newWork)
 		n, committed := 0, 0
-		for _, at := range []string{beforeBegin, inHandler, aroundCommit, aroundCommit, aroundCommit, beforeAnswer} {
+		for _, at := range []string{beforeBegin, inHandler, beforeAnswer, aroundCommit, aroundCommit, aroundCommit, aroundCommit, aroundCommit, aroundCommit} {
 			n++
 			r := signedUpdate(t, "o1", fmt.Sprint("status ", n))
 			cfg := c.config()
@@ -146,13 +146,13 @@ func TestHandleTxKilled(t *testing.T) {
 				t.Errorf("killed at %s, after the retry: %d rows of work, %d keys done, %d others; want %d, %d, 0", at, work, done, other, n, n)
 			}
 		}
-		t.Logf("%s: of 3 kills around the commit %d came after it", v.name, committed)
+		t.Logf("%s: of 6 kills around the commit %d came after it", v.name, committed)
 	})
 }
 
 // TestHandleTxKilledAnywhere kills processes under load at any moment, until all is done: each event once.
 func TestHandleTxKilledAnywhere(t *testing.T) {
-	const events = 120
+	const events = 300
 	each(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.durable(t))
 		must(t, c.db, newWork)
@@ -167,7 +167,12 @@ func TestHandleTxKilledAnywhere(t *testing.T) {
 			victim := startChild(t, "handletx", "", cfg)
 			url := victim.await("url ", 1, time.Minute)
 			if kills < 8 {
-				time.AfterFunc(20*time.Millisecond+rand.N(60*time.Millisecond), victim.kill)
+				go func() {
+					for end := time.Now().Add(time.Minute); victim.count("ran ") < 10 && time.Now().Before(end); {
+						time.Sleep(rand.N(2 * time.Millisecond))
+					}
+					victim.kill()
+				}()
 			}
 			next.Store(0)
 			together(8, func(int) {
@@ -185,6 +190,9 @@ func TestHandleTxKilledAnywhere(t *testing.T) {
 			left = false
 			for i := range ok {
 				left = left || !ok[i].Load()
+			}
+			if !left && kills < 8 {
+				t.Errorf("all was done after %d kills, want 8 of them in the middle of it", kills)
 			}
 			if kills > 20 {
 				t.Fatal("it does not end")
