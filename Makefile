@@ -19,7 +19,7 @@ help: ## this list
 test: ## every test of every module; at the end what was skipped, and how to get what it needs
 	@[ -n "$(RACE)" ] || echo "no C compiler: testing without the race detector"
 	go run ./internal/gotest $(RACE) -timeout 18m work
-	[ -z "$(RACE)" ] || (cd internal/dbtest && go run ../gotest -run '^TestConformanceOfDrivers$$' -skip '/.*/^(Random|Concurrent)' .)
+	[ -z "$(RACE)" ] || (cd internal/dbtest && go run ../gotest -timeout 15m -run '^TestConformanceOfDrivers$$' -skip '/.*/^(Random|Concurrent)' .)
 
 # TestCrash alone does it once at each point, in `make test`.
 crash: ## kill -9 under load: WEBHOOK_CRASH times (100) at each named point, then at any moment for WEBHOOK_CRASH_TIME (5m)

@@ -167,7 +167,7 @@ func TestAttemptAllocations(t *testing.T) {
 				t.Fatal(res)
 			}
 		})
-		if got > c2.most && !raceDetector {
+		if got > c2.most && !RaceDetector {
 			t.Errorf("%s: %v allocations, want at most %v", name, got, c2.most)
 		}
 	}

@@ -134,6 +134,40 @@ func TestPoisonedLaneKeepsNoOther(t *testing.T) {
 	})
 }
 
+// A claim is shared among the endpoints that are due: one that got it all would keep the senders of the others idle meanwhile.
+func TestAClaimIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const endpoints = 8
+		r := &running{store: memstore.New(), rc: lasting(time.Second)}
+		var claim, most atomic.Int64 // the first large claim, and of one endpoint in it
+		r.on = &faulty{Store: r.store, claim: func(ctx context.Context, req *webhook.ClaimRequest) (*webhook.ClaimResult, error) {
+			if req.Limit >= 256 && claim.CompareAndSwap(0, int64(req.Limit)) {
+				for _, l := range req.Lanes {
+					most.Store(max(most.Load(), int64(l.Max)))
+				}
+			}
+			return r.store.Claim(ctx, req)
+		}}
+		var eps []webhook.Endpoint
+		for i := range endpoints {
+			ep := endpoint(t, fmt.Sprint("e", i))
+			ep.MaxInFlight = 1000
+			eps = append(eps, ep)
+		}
+		before := sender(t, r.store, eps...)
+		for range 1000 {
+			if _, err := before.Send(t.Context(), webhook.Event{Type: "x"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.start(t, webhook.DispatcherOptions{MaxInFlight: 4000}, eps...)
+		time.Sleep(time.Minute)
+		if n, m := claim.Load(), most.Load(); n == 0 || m > n/endpoints+n/64 {
+			t.Errorf("a claim is of %d, of which one endpoint gets %d, want an eighth", n, m)
+		}
+	})
+}
+
 // The backlogs of held endpoints, and of limited ones before their time, are not asked for.
 func TestHeldAndLimitedLanesAreNotNamed(t *testing.T) {
 	for _, kind := range []string{"held", "limited"} {

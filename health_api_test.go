@@ -52,7 +52,7 @@ func TestHealthIsReadFromTheStore(t *testing.T) {
 		if _, err := looks.Health(t.Context(), "none"); !errors.Is(err, webhook.ErrNotFound) || !strings.Contains(err.Error(), `endpoint "none"`) {
 			t.Errorf("of an unknown one: %v", err)
 		}
-		for _, info := range log.told {
+		for _, info := range log.all() {
 			if strings.Contains(info.URL, "hunter2") || info.Tenant != "t" {
 				t.Errorf("told of %+v", info)
 			}
@@ -173,7 +173,7 @@ func TestHealthSurvivesTheStore(t *testing.T) {
 		}
 		time.Sleep(12 * time.Minute)
 		if got := r.stage(t, "acme"); got != webhook.HealthProbed || log.count() != 0 {
-			t.Errorf("stage is %s, told of %v; want probed, and nothing", got, log.told)
+			t.Errorf("stage is %s, told of %v; want probed, and nothing", got, log.all())
 		}
 		s.mu.Lock()
 		s.lose = false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,6 +93,12 @@ func (l *healthLog) since(began time.Time, unit time.Duration) string {
 		lines = append(lines, fmt.Sprintf("%s %v", what, l.at[i].Sub(began).Round(unit)))
 	}
 	return strings.Join(lines, ", ")
+}
+
+func (l *healthLog) all() []webhook.HealthInfo {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.told)
 }
 
 func (l *healthLog) count() int {

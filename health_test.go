@@ -45,12 +45,12 @@ func TestGraduatedHealth(t *testing.T) {
 		if diff := cmp.Diff(want, log.since(began, 10*time.Second)); diff != "" {
 			t.Errorf("told of (-want +got):\n%s", diff)
 		}
-		for _, info := range log.told {
+		for _, info := range log.all() {
 			if info.EndpointID != "acme" || info.URL != ep.URL || info.Reason == "" {
 				t.Errorf("told of %+v", info)
 			}
 		}
-		if w := log.told[5]; w.DisableAt.Sub(began).Round(10*time.Second) != 5*24*time.Hour || w.Failures < 300 {
+		if w := log.all()[5]; w.DisableAt.Sub(began).Round(10*time.Second) != 5*24*time.Hour || w.Failures < 300 {
 			t.Errorf("the warning is %+v", w)
 		}
 		if h := r.hold(t, "acme"); h == nil || h.Kind != webhook.HoldDisabled {
@@ -115,7 +115,7 @@ func TestHealthNeverByCountAlone(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 		if len(rc.requests()) != 10_000 || log.count() != 0 {
-			t.Errorf("%d failures in 50 s: told %v", len(rc.requests()), log.told)
+			t.Errorf("%d failures in 50 s: told %v", len(rc.requests()), log.all())
 		}
 		rc.set(200)
 		r.send(t, webhook.Event{Type: "x"})
@@ -128,8 +128,8 @@ func TestHealthNeverByCountAlone(t *testing.T) {
 			time.Sleep(6 * 24 * time.Hour)
 			r.start(t, webhook.DispatcherOptions{Trace: log.trace()}, ep)
 		}
-		r.stop()                        // it tells no more
-		for _, info := range log.told { // slowed it may have been: nearly all of a minute's attempts failed
+		r.stop()                         // it tells no more
+		for _, info := range log.all() { // slowed it may have been: nearly all of a minute's attempts failed
 			if info.Kind != webhook.HealthChanged || info.To == webhook.HealthProbed || info.To == webhook.HealthHeld {
 				t.Errorf("failures 6 days apart: told of %+v", info)
 			}
@@ -170,7 +170,7 @@ func TestTradeGeckoRules(t *testing.T) {
 			if h := r.hold(t, "acme"); h == nil || h.Kind != webhook.HoldDisabled {
 				t.Errorf("hold is %+v", h)
 			}
-			if at := log.told[1].DisableAt.Sub(began); at < 72*time.Hour || at > 72*time.Hour+5*time.Second {
+			if at := log.all()[1].DisableAt.Sub(began); at < 72*time.Hour || at > 72*time.Hour+5*time.Second {
 				t.Errorf("the warning says %v, want 72 h", at)
 			}
 		})
@@ -308,7 +308,7 @@ func TestHealthLeavesPausesAlone(t *testing.T) {
 			t.Errorf("hold is %+v, want the person's", h)
 		}
 		if log.count() != 0 {
-			t.Errorf("told of %+v", log.told)
+			t.Errorf("told of %+v", log.all())
 		}
 	})
 }

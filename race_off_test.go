@@ -2,5 +2,5 @@
 
 package webhook
 
-// raceDetector says that sync.Pool forgets at random, so that allocations cannot be counted.
-const raceDetector = false
+// RaceDetector says that sync.Pool forgets at random, so that allocations cannot be counted.
+const RaceDetector = false

@@ -2,5 +2,5 @@
 
 package webhook
 
-// raceDetector says that sync.Pool forgets at random, so that allocations cannot be counted.
-const raceDetector = true
+// RaceDetector says that sync.Pool forgets at random, so that allocations cannot be counted.
+const RaceDetector = true

@@ -78,6 +78,7 @@ var parts = []part{
 	{"noisy", measureNoisy},
 	{"claim", measureClaims},
 	{"sign", measureSign},
+	{"disk", measureDisk},
 	{"million", measureMillion},
 }
 

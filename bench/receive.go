@@ -57,11 +57,7 @@ var answerOK = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 
 // signedRequests are n, each of another body, as sent now.
 func signedRequests(n int) (requests []*http.Request, err error) {
-	secret, err := webhook.ParseSecret(benchSecret)
-	if err != nil {
-		return nil, err
-	}
-	signer, err := webhook.NewSigner(secret)
+	signer, _, err := benchKeys()
 	if err != nil {
 		return nil, err
 	}
@@ -83,11 +79,7 @@ func signedRequests(n int) (requests []*http.Request, err error) {
 
 // measureMiddleware calls the handler bare, verified, and verified with dedupe, with the same requests.
 func measureMiddleware(t *table, requests []*http.Request) error {
-	secret, err := webhook.ParseSecret(benchSecret)
-	if err != nil {
-		return err
-	}
-	verifier, err := webhook.NewVerifier(secret)
+	_, verifier, err := benchKeys()
 	if err != nil {
 		return err
 	}
@@ -221,11 +213,7 @@ type dedupeServer struct {
 }
 
 func serveDedupe(be *backend) (*dedupeServer, error) {
-	secret, err := webhook.ParseSecret(benchSecret)
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := webhook.NewVerifier(secret)
+	_, verifier, err := benchKeys()
 	if err != nil {
 		return nil, err
 	}

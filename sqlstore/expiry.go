@@ -20,25 +20,7 @@ import (
 // What is bytes comes in one value, from which each row cuts its own: as elements of an array they would be sent in hex, twice
 // as long, and read letter by letter.
 func insertAll(args, name, rows string) string {
-	return `
-WITH e AS (
-	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[])
-	AS e(id, type, tenant, ordering_key, place, header, payload, deliveries)
-), new AS (
-	INSERT INTO {prefix}event_id (id, digest, created_at)
-	SELECT id, substr($17::bytea, place, 32), $9::bigint FROM e ORDER BY id COLLATE "C"
-	ON CONFLICT DO NOTHING
-	RETURNING id
-), event AS (
-	INSERT INTO {prefix}event (id, type, tenant, ordering_key, header, payload, deliveries, created_at)
-	SELECT id, type, tenant, ordering_key, substr($17::bytea, place + 32, header),
-		substr($17::bytea, place + 32 + coalesce(header, 0), payload), deliveries, $9::bigint
-	FROM e WHERE id IN (SELECT id FROM new)
-), d AS (
-	SELECT * FROM unnest($10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[]` + args + `) WITH ORDINALITY
-	AS d(id, event_id, endpoint_id, order_key, due_at, token` + name + `, place)
-	WHERE event_id IN (SELECT id FROM new)
-), tail AS (
+	return insertNew(args, name) + `, tail AS (
 	INSERT INTO {prefix}order_key AS k (endpoint_id, order_key, tail)
 	SELECT endpoint_id, order_key, count(*) FROM d WHERE order_key IS NOT NULL
 	GROUP BY endpoint_id, order_key ORDER BY endpoint_id COLLATE "C", order_key COLLATE "C"
@@ -58,6 +40,41 @@ WITH e AS (
 	SELECT id, event_id, endpoint_id, class, due_at, token, 0, CASE WHEN token > 0 THEN $16::text END, order_key, seq, $9::bigint` + name + ` FROM numbered
 )` + rows + `
 SELECT id FROM new`
+}
+
+// insertUnordered is insertAll for deliveries of which none has an ordering key nor expires: half of what the database does for a few.
+func insertUnordered() string {
+	return insertNew("", "") + `, delivery AS (
+	INSERT INTO {prefix}delivery (id, event_id, endpoint_id, ordering_key, seq, state, reason, attempts, created_at)
+	SELECT id, event_id, endpoint_id, '', 0, 'queued', '', 0, $9::bigint FROM d
+), queue AS (
+	INSERT INTO {prefix}queue (id, event_id, endpoint_id, class, due_at, token, attempts, owner, seq, created_at)
+	SELECT id, event_id, endpoint_id, 0, due_at, token, 0, CASE WHEN token > 0 THEN $16::text END, 0, $9::bigint FROM d
+)
+SELECT id FROM new`
+}
+
+// insertNew begins a statement that stores events: those whose IDs are new, and in d their deliveries.
+func insertNew(args, name string) string {
+	return `
+WITH e AS (
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::int[])
+	AS e(id, type, tenant, ordering_key, place, header, payload, deliveries)
+), new AS (
+	INSERT INTO {prefix}event_id (id, digest, created_at)
+	SELECT id, substr($17::bytea, place, 32), $9::bigint FROM e ORDER BY id COLLATE "C"
+	ON CONFLICT DO NOTHING
+	RETURNING id
+), event AS (
+	INSERT INTO {prefix}event (id, type, tenant, ordering_key, header, payload, deliveries, created_at)
+	SELECT id, type, tenant, ordering_key, substr($17::bytea, place + 32, header),
+		substr($17::bytea, place + 32 + coalesce(header, 0), payload), deliveries, $9::bigint
+	FROM e WHERE id IN (SELECT id FROM new)
+), d AS (
+	SELECT * FROM unnest($10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[]` + args + `) WITH ORDINALITY
+	AS d(id, event_id, endpoint_id, order_key, due_at, token` + name + `, place)
+	WHERE event_id IN (SELECT id FROM new)
+)`
 }
 
 // insertAllExpiring is insertAll with expires_at as its last argument.
@@ -205,4 +222,13 @@ func (s *Store) insertExpiry(ctx context.Context, q querier, rows []timedID) err
 	return insertEach(ctx, s, q, s.query(`INSERT INTO {prefix}expiry (expires_at, id) VALUES (?, ?)`), rows, func(r *timedID) []any {
 		return []any{r.at, r.id}
 	})
+}
+
+func anyOrdered(rows []newDelivery) bool {
+	for i := range rows {
+		if rows[i].orderKey != "" {
+			return true
+		}
+	}
+	return false
 }

@@ -19,6 +19,7 @@ var postgresStatements = statements{
 
 	insertAll:         insertAll("", "", ""),
 	insertAllExpiring: insertAllExpiring(),
+	insertUnordered:   insertUnordered(),
 
 	digests: `SELECT id, digest FROM {prefix}event_id WHERE id = ANY($1::text[])`,
 
@@ -248,7 +249,10 @@ func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.Enqu
 		req.Owner, data,
 	}
 	text := s.sql.insertAll
-	if anyExpires(all) {
+	switch {
+	case !anyOrdered(all) && !anyExpires(all):
+		text = s.sql.insertUnordered
+	case anyExpires(all):
 		text = s.sql.insertAllExpiring
 		args = append(args, optIntArray(all, func(d *newDelivery) sql.NullInt64 { return d.expiresAt }))
 	}

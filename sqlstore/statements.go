@@ -17,6 +17,7 @@ type statements struct {
 	// enqueue
 	insertAll         string // PostgreSQL: events and deliveries whose event ID is new
 	insertAllExpiring string // the same where some of them expire
+	insertUnordered   string // the same where none expires or has an ordering key
 	insertEventID     string
 	insertEvent       string
 	insertDelivery    string
@@ -78,7 +79,7 @@ func statementsOf(d Dialect) statements {
 // filled is st with the tables' names in place.
 func (st statements) filled(fill *strings.Replacer) statements {
 	for _, text := range []*string{
-		&st.now, &st.insertAll, &st.insertAllExpiring, &st.insertEventID, &st.insertEvent, &st.insertDelivery, &st.insertQueue, &st.bumpTail, &st.readTail,
+		&st.now, &st.insertAll, &st.insertAllExpiring, &st.insertUnordered, &st.insertEventID, &st.insertEvent, &st.insertDelivery, &st.insertQueue, &st.bumpTail, &st.readTail,
 		&st.digests, &st.lanes, &st.avoidScans, &st.holds, &st.lockStates, &st.addState, &st.setTAT, &st.peek, &st.pick, &st.findBefore, &st.lockBefore,
 		&st.park, &st.keyRanges, &st.lease, &st.events, &st.complete, &st.deliver, &st.own, &st.end, &st.endHeld, &st.block, &st.again, &st.finish,
 		&st.addAttempt, &st.addLate, &st.findParked, &st.unpark, &st.seenAttempts, &st.seenDelivery, &st.extend, &st.hold, &st.unhold,

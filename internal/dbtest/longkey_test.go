@@ -77,7 +77,7 @@ func longKeyBench(t *testing.T, v variant, keyed int, due func(i int) time.Time)
 		}
 	}
 	rec.take()
-	return &bench{meter{v, db}, scale{}, s, rec}
+	return &bench{meter: meter{v, db}, scale: scale{}, s: s, rec: rec}
 }
 
 // claimPast claims until it has the first of the key and what has none, and wants that within few claims and rows.

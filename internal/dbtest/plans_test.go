@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -77,6 +78,8 @@ type bench struct {
 	scale
 	s   *sqlstore.Store
 	rec *recorder
+
+	settings []string // of the transaction whose statements are looked at: calls of set_config
 }
 
 // newBench copies what was filled, or fills, a database of the variant's.
@@ -105,7 +108,7 @@ func newBench(t *testing.T, v variant, filled map[sqlstore.Dialect]DB) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &bench{meter{v, db}, sc, s, rec}
+	return &bench{meter: meter{v, db}, scale: sc, s: s, rec: rec}
 }
 
 // TestNoBacklogIsRead looks at plans and at rows read, not at times, with a large backlog.
@@ -136,6 +139,7 @@ func (b *bench) try(t *testing.T, what string, most int, fn func()) {
 	if rows > most {
 		t.Errorf("%s: %d rows read, want at most %d", what, rows, most)
 	}
+	b.settings = nil
 	for _, st := range b.rec.take() {
 		for _, fault := range b.faults(t, st, most) {
 			t.Errorf("%s: %s\n%s", what, fault, st.text)
@@ -213,11 +217,15 @@ type pgNode struct {
 	Rows     float64  `json:"Actual Rows"`
 	Loops    float64  `json:"Actual Loops"`
 	Filtered float64  `json:"Rows Removed by Filter"`
+	Joined   float64  `json:"Rows Removed by Join Filter"`
 	Plans    []pgNode `json:"Plans"`
 }
 
+// setConfig is what ends with its transaction.
+var setConfig = regexp.MustCompile(`set_config\('\w+', '\w+', true\)`)
+
 // faultsPostgres runs the statement once more, in a transaction that is rolled back: no sequential scan of a big table, no sort or
-// hash of more rows than may be read.
+// hash of more rows than may be read, and no join that tries more pairs than that.
 func (b *bench) faultsPostgres(t *testing.T, st statement, most int) (faults []string) {
 	t.Helper()
 	tx, err := b.db.Begin()
@@ -225,7 +233,13 @@ func (b *bench) faultsPostgres(t *testing.T, st statement, most int) (faults []s
 		t.Fatal(err)
 	}
 	defer tx.Rollback()
-	// As the store's own transactions have it, whose SET LOCAL is gone by now.
+	// What the store's own transaction set is gone by now.
+	for _, set := range b.settings {
+		if _, err := tx.Exec("SELECT " + set); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.settings = append(b.settings, setConfig.FindAllString(st.text, -1)...)
 	var doc []byte
 	if err := tx.QueryRow("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+st.text, st.args...).Scan(&doc); err != nil {
 		t.Fatalf("explain: %v\n%s", err, st.text)
@@ -242,6 +256,8 @@ func (b *bench) faultsPostgres(t *testing.T, st statement, most int) (faults []s
 			faults = append(faults, "Seq Scan on "+n.Relation)
 		case (n.Type == "Sort" || n.Type == "Hash") && rows > most, n.Filtered*n.Loops > float64(most):
 			faults = append(faults, fmt.Sprintf("%s of %d rows", n.Type, rows))
+		case n.Joined*n.Loops > float64(most):
+			faults = append(faults, fmt.Sprintf("%s that tries %.0f pairs", n.Type, n.Joined*n.Loops))
 		}
 		for _, child := range n.Plans {
 			walk(child)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -16,6 +17,7 @@ type recorder struct {
 
 	mu   sync.Mutex
 	sent []statement
+	txs  int // begun, and statements outside of any
 }
 
 // statement is a text with its arguments.
@@ -55,10 +57,11 @@ func (r *recorder) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &recordedConn{c, r}, nil
+	return &recordedConn{Conn: c, r: r}, nil
 }
 
-func (r *recorder) add(text string, named []driver.NamedValue) {
+func (c *recordedConn) add(text string, named []driver.NamedValue) {
+	r := c.r
 	args := make([]any, len(named))
 	for i, arg := range named {
 		args[i] = arg.Value
@@ -66,6 +69,16 @@ func (r *recorder) add(text string, named []driver.NamedValue) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sent = append(r.sent, statement{text, args})
+	word, _, _ := strings.Cut(text, " ")
+	if !c.inTx {
+		r.txs++
+	}
+	switch word { // SQLite's own transactions are statements
+	case "BEGIN":
+		c.inTx = true
+	case "COMMIT", "ROLLBACK":
+		c.inTx = false
+	}
 }
 
 // take returns what was sent since the last call.
@@ -73,32 +86,63 @@ func (r *recorder) take() []statement {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	sent := slices.Clone(r.sent)
-	r.sent = nil
+	r.sent, r.txs = nil, 0
 	return sent
+}
+
+// transactions is how many there were since take.
+func (r *recorder) transactions() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.txs
 }
 
 type recordedConn struct {
 	driver.Conn
-	r *recorder
+	r    *recorder
+	inTx bool // used by one goroutine at a time, as all of a connection
 }
 
 func (c *recordedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	c.r.add(query, args)
+	c.add(query, args)
 	return c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 }
 
 func (c *recordedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	c.r.add(query, args)
+	c.add(query, args)
 	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
 }
 
 func (c *recordedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	st, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
-	return &recordedStmt{st, query, c.r}, err
+	return &recordedStmt{st, query, c}, err
 }
 
 func (c *recordedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	return c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
+	tx, err := c.Conn.(driver.ConnBeginTx).BeginTx(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	c.r.mu.Lock()
+	c.r.txs++
+	c.r.mu.Unlock()
+	c.inTx = true
+	return recordedTx{tx, c}, nil
+}
+
+type recordedTx struct {
+	driver.Tx
+	c *recordedConn
+}
+
+func (tx recordedTx) Commit() error {
+	tx.c.inTx = false
+	return tx.Tx.Commit()
+}
+
+func (tx recordedTx) Rollback() error {
+	tx.c.inTx = false
+	return tx.Tx.Rollback()
 }
 
 func (c *recordedConn) CheckNamedValue(v *driver.NamedValue) error {
@@ -111,15 +155,15 @@ func (c *recordedConn) CheckNamedValue(v *driver.NamedValue) error {
 type recordedStmt struct {
 	driver.Stmt
 	text string
-	r    *recorder
+	c    *recordedConn
 }
 
 func (s *recordedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	s.r.add(s.text, args)
+	s.c.add(s.text, args)
 	return s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
 }
 
 func (s *recordedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	s.r.add(s.text, args)
+	s.c.add(s.text, args)
 	return s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
 }
