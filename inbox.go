@@ -32,7 +32,7 @@ type InboxOptions struct {
 	Name string
 
 	// Receive says how requests are taken in. Of its fields Key, Scope, ScopeOf, MaxBody, BodyTimeout, Logger, Trace,
-	// Repeats, Refused and Error apply; Dedupe must be nil, since the store remembers; the others are about a handler's answer and are ignored.
+	// Repeats, Refused, Error and, for keys with a Digest, Keep apply; Dedupe must be nil, since the store remembers; the others are about a handler's answer and are ignored.
 	// Trace and Logger are told of the runs too.
 	Receive ReceiveOptions
 
@@ -83,7 +83,8 @@ type Inbox struct {
 // As an http.Handler it does what [Middleware] does up to the idempotency key, and gives the same answers. What passed is
 // stored together with the knowledge of its key, in one commit, and only then answered with [InboxOptions].Response; what has that key already is
 // answered alike, with [ReplayedHeader], and changes nothing. A key is known as long as its event is kept. Where the store does not take it, the
-// answer is 503 with Retry-After. A client that hangs up changes nothing. With a key that has a [Key].Digest, each content counts once.
+// answer is 503 with Retry-After. A client that hangs up changes nothing. A key that has a [Key].Digest remembers the latest content alone, for
+// ReceiveOptions.Keep, in a store that is a [DedupeStore]; a crash while it is stored can make two events of one request then.
 //
 // handle runs in Run. Nil ends the event; an error, a panic or a run over the time limit makes it run again by the schedule,
 // at least once in all: a crash between what handle did and its record repeats it. [ErrNoRetry] and [RetryAfter] say otherwise. Its context ends

@@ -37,8 +37,12 @@ func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, x, no)
 		return
 	}
-	status, err := in.store(x)
+	status, err := in.take(x)
 	switch {
+	case errors.Is(err, errTwinRunning):
+		h.suppressed(r.Context(), x, SuppressedRepeatInfo{Running: true, Status: http.StatusConflict})
+		h.refuse(w, r, x, &refusal{status: http.StatusConflict, retryAfter: retryAfterBusy, err: err})
+		return
 	case err != nil:
 		h.refuse(w, r, x, inboxDown(err))
 		return
@@ -60,11 +64,64 @@ func inboxDown(err error) *refusal {
 	}
 }
 
-// store stores a verified request with the knowledge of its key, once.
-func (in *Inbox) store(x *received) (EnqueueStatus, error) {
+// take stores a verified request unless its key is known. Most keys are known by the event that they make.
+func (in *Inbox) take(x *received) (EnqueueStatus, error) {
 	ctx, cancel := context.WithTimeout(&x.ctx, storeTimeout)
 	defer cancel()
-	call := &sendCall{done: make(chan error, 1), events: []sending{in.sending(x)}}
+	if x.key.Digest == [32]byte{} {
+		return in.store(ctx, x, in.eventID(x, 0))
+	}
+	return in.takeLatest(ctx, x)
+}
+
+// inboxHold is how long a key stays taken whose request is being stored: longer than that takes.
+const inboxHold = 4 * storeTimeout
+
+// takeLatest stores a request whose key remembers the latest content alone: that changes, as events do not, so a DedupeStore keeps it.
+// The key is finished once the event is stored: a crash in between makes the sender's next try a second event.
+func (in *Inbox) takeLatest(ctx context.Context, x *received) (EnqueueStatus, error) {
+	keys, ok := in.d.store.(DedupeStore)
+	if !ok {
+		return 0, errNoLatest
+	}
+	now, err := in.d.clock.now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	begun, err := keys.Begin(ctx, &BeginRequest{Now: now, Scope: in.keyScope(x), Key: x.key.ID, Digest: x.key.Digest, Hold: inboxHold})
+	switch {
+	case err == nil && begun == nil:
+		return 0, errMalformedAnswer
+	case err != nil:
+		return 0, err
+	case begun.Status == KeyDone:
+		return Repeat, nil
+	case begun.Status == KeyRunning:
+		return 0, errTwinRunning
+	}
+	status, err := in.store(ctx, x, in.eventID(x, begun.Token))
+	if err != nil {
+		if !errors.Is(err, ErrOutcomeUnknown) {
+			_ = keys.Release(ctx, &ReleaseRequest{Now: now, Scope: in.keyScope(x), Key: x.key.ID, Token: begun.Token}) // else its hold ends
+		}
+		return 0, err
+	}
+	err = keys.Finish(ctx, &FinishRequest{
+		Now: in.d.clock.estimate(), Scope: in.keyScope(x), Key: x.key.ID, Token: begun.Token,
+		Response: StoredResponse{Status: in.opts.Response.Status}, Keep: in.recv.opts.Keep,
+	})
+	return status, err
+}
+
+// errNoLatest: the store is no [DedupeStore].
+var errNoLatest = errors.New("the store cannot remember the latest content of a key")
+
+// keyScope keeps an inbox's keys apart from those of other inboxes and of routes on the same store.
+func (in *Inbox) keyScope(x *received) string { return storedKey(JoinKey(in.rt.endpoint.ID, x.scope)) }
+
+// store stores a verified request with the knowledge of its key, once.
+func (in *Inbox) store(ctx context.Context, x *received, eventID string) (EnqueueStatus, error) {
+	call := &sendCall{done: make(chan error, 1), events: []sending{in.sending(x, eventID)}}
 	err := in.d.backlogs.admit(ctx, call, false)
 	if err == nil {
 		err = in.d.batcher.submit(ctx, call)
@@ -80,7 +137,7 @@ func (in *Inbox) store(x *received) (EnqueueStatus, error) {
 }
 
 // sending is a request as it is stored: an event with one delivery.
-func (in *Inbox) sending(x *received) sending {
+func (in *Inbox) sending(x *received, eventID string) sending {
 	x.eventOnce.Do(x.makeEvent)
 	ev := *x.event
 	ev.Header = in.keep(ev.Header)
@@ -92,7 +149,7 @@ func (in *Inbox) sending(x *received) sending {
 		}
 	}
 	stored := ev
-	stored.ID = in.eventID(x)
+	stored.ID = eventID
 	stored.Header = make(http.Header, len(ev.Header)+4)
 	for name, values := range ev.Header {
 		stored.Header[name] = values
@@ -120,14 +177,15 @@ func storedKeyOf(key string) string {
 	return hashedPrefix + hex.EncodeToString(sum[:])
 }
 
-// eventID names what a key was received for, within an inbox: the same for every repeat.
-func (in *Inbox) eventID(x *received) string {
+// eventID names what a key was received for, within an inbox: the same for every repeat. A key that remembers the latest content alone has
+// one for each time that it was taken.
+func (in *Inbox) eventID(x *received, token int64) string {
 	h := sha256.New()
 	part(h, in.opts.Name)
 	part(h, x.scope)
 	part(h, x.key.ID)
-	if x.key.Digest != [32]byte{} {
-		h.Write(x.key.Digest[:])
+	if token != 0 {
+		count(h, int(token))
 	}
 	return "in_" + hex.EncodeToString(h.Sum(nil))
 }

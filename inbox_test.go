@@ -422,6 +422,35 @@ func TestInboxAnswers(t *testing.T) {
 	})
 }
 
+// A key that remembers the latest content alone lets an older one come again.
+func TestInboxLatestKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &faulty{Store: memstore.New()}
+		in := newInboxTest(t, store, &webhook.InboxOptions{Receive: webhook.ReceiveOptions{Key: webhook.GettLatestKey}})
+		in.start()
+		time.Sleep(time.Second)
+		want := []string{}
+		for _, status := range []string{"confirmed", "manual_review", "confirmed"} {
+			store.enqueue = func(context.Context, *webhook.EnqueueRequest) (*webhook.EnqueueResult, error) {
+				return nil, errors.New("the store is away")
+			}
+			in.post(update("1", status), 503, false)
+			store.enqueue = nil
+			in.post(update("1", status), 200, false) // what was not stored does not hold the key
+			in.post(update("1", status), 200, true)
+			time.Sleep(time.Second)
+			want = append(want, update("1", status))
+		}
+		in.post(order("1"), 200, false)
+		in.post(order("1"), 200, true)
+		time.Sleep(time.Second)
+		if diff := cmp.Diff(append(want, order("1")), in.bodies()); diff != "" {
+			t.Error(diff)
+		}
+		in.stop()
+	})
+}
+
 // What is wrong with an inbox is told, and no request passes.
 func TestInboxOptions(t *testing.T) {
 	store, handle := memstore.New(), func(context.Context, webhook.Event) error { return nil }
