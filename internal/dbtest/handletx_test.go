@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -281,4 +282,114 @@ func TestHandleTxSends(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestHandleTxCommitLost: when nobody can know what became of a commit the sender is told to come again, and finds out. It costs no more than
+// the statements that it needs.
+func TestHandleTxCommitLost(t *testing.T) {
+	each(t, mainVariants, func(t *testing.T, v variant) {
+		t.Parallel()
+		x := openTxTest(t, v)
+		lost := errors.New("read: connection reset by peer")
+		for i, committed := range []bool{true, false} {
+			db, rec := record(t, v.driver, x.d.DSN)
+			store, err := sqlstore.New(db, v.dialect, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.stores[0] = store
+			rec.commit = func(tx driver.Tx) error {
+				if committed {
+					return errors.Join(lost, tx.Commit())
+				}
+				return errors.Join(lost, tx.Rollback())
+			}
+			r := signedUpdate(t, "o1", fmt.Sprint("status ", i))
+			x.ran.Store(0)
+			rows := i
+			if committed {
+				rows++
+			}
+			x.want(t, serve(x.handler(t, 0, nil, nil), r), 503, false, rows)
+			rec.commit = nil
+			x.want(t, serve(x.handler(t, 0, nil, nil), r), 200, committed, i+1)
+			if want := map[bool]int64{true: 1, false: 2}[committed]; x.ran.Load() != want {
+				t.Errorf("the handler ran %d times, want %d", x.ran.Load(), want)
+			}
+			h, r := x.handler(t, 0, nil, nil), signedUpdate(t, "o1", fmt.Sprint("next ", i))
+			serve(h, signedUpdate(t, "o1", fmt.Sprint("first ", i))) // reads the clock
+			rec.take()
+			serve(h, r)
+			most := map[sqlstore.Dialect]int{sqlstore.SQLite: 3, sqlstore.PostgreSQL: 3, sqlstore.MySQL: 4}[v.dialect] // the handler's included
+			if sent := rec.take(); len(sent) > most {
+				t.Errorf("%d statements, want at most %d: %v", len(sent), most, sent)
+			}
+			must(t, x.db, "DELETE FROM work WHERE id <> '"+signedUpdate(t, "o1", "status 0").key("o1")+"'")
+			must(t, x.db, "DELETE FROM webhook_dedupe WHERE dkey <> '"+signedUpdate(t, "o1", "status 0").key("o1")+"'")
+		}
+	})
+}
+
+// BenchmarkHandleTx tells what a request costs that is verified, deduplicated and does one insert, by 16 at once: in one transaction
+// (tx), and with Middleware's two (middleware), whose handler has one of its own.
+func BenchmarkHandleTx(b *testing.B) {
+	for _, v := range mainVariants {
+		for _, how := range []string{"tx", "middleware", "inbox"} {
+			b.Run(v.name+"/"+how, func(b *testing.B) {
+				d := v.database(b)
+				store, db := v.handle(b, d)
+				migrate(b, store)
+				if _, err := db.Exec(newWork); err != nil {
+					b.Fatal(err)
+				}
+				h := benchHandler(b, how, store, db)
+				secret, err := webhook.IssuedSecret(childSecret)
+				if err != nil {
+					b.Fatal(err)
+				}
+				signer, err := webhook.NewSigner(secret)
+				if err != nil {
+					b.Fatal(err)
+				}
+				var n atomic.Int64
+				b.SetParallelism(8)
+				b.ResetTimer()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						r := &signedRequest{header: http.Header{}, body: fmt.Appendf(nil, `{"type":"order_create","data":{"orderId":"%d"}}`, n.Add(1))}
+						if err := signer.Sign(r.header, r.body); err != nil {
+							b.Error(err)
+						}
+						if w := serve(h, r); w.Code != 200 {
+							b.Errorf("answered %d", w.Code)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+func benchHandler(b *testing.B, how string, store *sqlstore.Store, db *sql.DB) http.Handler {
+	verifier, err := childVerifier()
+	if err != nil {
+		b.Fatal(err)
+	}
+	const insert = "INSERT INTO work (id) VALUES ('an order')"
+	opts := webhook.ReceiveOptions{Logger: slog.New(slog.DiscardHandler)}
+	switch how {
+	case "tx":
+		return store.HandleTx(verifier, func(ctx context.Context, tx *sql.Tx, _ webhook.Event) error {
+			_, err := tx.ExecContext(ctx, insert)
+			return err
+		}, &sqlstore.HandleTxOptions{Receive: opts})
+	case "inbox":
+		return webhook.NewInbox(store, verifier, func(context.Context, webhook.Event) error { return nil }, &webhook.InboxOptions{Receive: opts})
+	}
+	opts.Dedupe = store
+	return webhook.Middleware(verifier, &opts)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, err := db.ExecContext(r.Context(), insert); err != nil {
+			b.Error(err)
+		}
+	}))
 }
