@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -313,6 +314,46 @@ func TestInboxClientGone(t *testing.T) {
 		in.ServeHTTP(httptest.NewRecorder(), in.request(order("1")).WithContext(ctx))
 		if got := in.deliveries(); len(got) != 1 {
 			t.Errorf("stored %v", got)
+		}
+	})
+}
+
+// An inbox does not walk past the endpoints on its store, nor past other inboxes, to find its own two lanes.
+func TestInboxReadsItsLanesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &faulty{Store: memstore.New()}
+		var events []webhook.NewEvent
+		for i := range 500 {
+			id := fmt.Sprintf("%c-%d", "aiz"[i%3], i)
+			events = append(events, webhook.NewEvent{Event: webhook.Event{ID: id, Type: "t"}, Deliveries: []webhook.NewDelivery{{ID: id, EndpointID: id}}})
+		}
+		if _, err := store.Enqueue(t.Context(), &webhook.EnqueueRequest{Now: time.Now(), Events: events}); err != nil {
+			t.Fatal(err)
+		}
+		var all []*inboxTest
+		for _, name := range []string{"a", "!", "gett", "gett!", "gets~", "gets~~x", "getu", "gett2", "~"} {
+			in := newInboxTest(t, store, &webhook.InboxOptions{Name: name, Poll: time.Second})
+			in.post(order("1"), 200, false)
+			all = append(all, in)
+		}
+		calls, lanes := 0, 0
+		store.lanes = func(ctx context.Context, req *webhook.LanesRequest) (*webhook.LanesResult, error) {
+			res, err := store.Store.Lanes(ctx, req)
+			calls, lanes = calls+1, lanes+len(res.Lanes)
+			return res, err
+		}
+		for _, in := range all {
+			in.start()
+		}
+		time.Sleep(10500 * time.Millisecond)
+		for _, in := range all {
+			if got := in.bodies(); len(got) != 1 {
+				t.Errorf("%s ran %q", in.EndpointID(), got)
+			}
+			in.stop()
+		}
+		if calls > 12*len(all) || lanes > 8*calls {
+			t.Errorf("%d inboxes made %d calls in 10 polls and read %d lanes", len(all), calls, lanes)
 		}
 	})
 }
