@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,6 +54,7 @@ func TestInboxAndDispatcherKeepApart(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- d.Run(ctx) }()
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if claims["sends"] != 0 || len(sent) != 0 {
 			t.Errorf("the dispatcher made %d claims and sent to %q; what waits is the inboxes'", claims["sends"], sent)
 		}
@@ -70,6 +73,7 @@ func TestInboxAndDispatcherKeepApart(t *testing.T) {
 		}
 		a.start()
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if a, b := a.bodies(), b.bodies(); len(a) != 1 || len(b) != 0 {
 			t.Errorf("a ran %q, b %q, and only a runs", a, b)
 		}
@@ -143,9 +147,10 @@ func TestInboxLosesItsLease(t *testing.T) {
 		store := &faulty{Store: memstore.New()}
 		opts := &webhook.InboxOptions{Timeout: time.Hour, LeaseMargin: 2 * time.Second, MaxInFlight: 1}
 		a, b := newInboxTest(t, store, opts), newInboxTest(t, store, opts)
-		down := true // for a's extensions
+		var down atomic.Bool // for a's extensions
+		down.Store(true)
 		store.extend = func(ctx context.Context, req *webhook.ExtendRequest) (*webhook.ExtendResult, error) {
-			if down {
+			if down.Load() {
 				return nil, errors.New("the store is away")
 			}
 			return store.Store.Extend(ctx, req)
@@ -158,7 +163,7 @@ func TestInboxLosesItsLease(t *testing.T) {
 			}
 			began := time.Now()
 			time.Sleep(90 * time.Second) // as if the machine stood still
-			down = false
+			down.Store(false)
 			<-ctx.Done()
 			lost, after = context.Cause(ctx), time.Since(began)
 			return errors.New("too late")
@@ -168,6 +173,7 @@ func TestInboxLosesItsLease(t *testing.T) {
 		synctest.Wait()
 		b.start()
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if len(a.ran()) != 1 || len(b.ran()) != 1 || lost == nil || after > 2*time.Minute {
 			t.Errorf("a ran %v, b %v; a was told %v after %v", a.ran(), b.ran(), lost, after)
 		}
@@ -235,20 +241,19 @@ func TestInboxOperations(t *testing.T) {
 		if ended, err := in.Cancel(t.Context(), in.deliveries()[0].ID, "a test"); !ended || err != nil {
 			t.Errorf("canceled: %t, %v", ended, err)
 		}
-		most, now := 0, 0
+		var most, now atomic.Int64
 		in.then = func(context.Context, webhook.Event) error {
-			now++
-			most = max(most, now)
+			most.Store(max(most.Load(), now.Add(1)))
 			time.Sleep(100 * time.Millisecond)
-			now--
+			now.Add(-1)
 			return nil
 		}
 		if err := in.Resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(150 * time.Millisecond)
-		if most != 2 || now == 0 {
-			t.Errorf("%d at once, %d after 150 ms; want 2, and at once what was kept", most, now)
+		if most.Load() != 2 || now.Load() == 0 {
+			t.Errorf("%d at once, %d after 150 ms; want 2, and at once what was kept", most.Load(), now.Load())
 		}
 		time.Sleep(time.Second)
 		if diff := cmp.Diff([]webhook.State{"canceled", "delivered", "delivered", "delivered"}, in.states()); diff != "" {
@@ -264,20 +269,26 @@ func TestInboxTrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}
 		var told []string
+		var mu sync.Mutex
+		tell := func(what string) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, what)
+		}
 		var repeats webhook.RepeatCounter
 		trace := &webhook.Trace{
 			AttemptStart: func(ctx context.Context, info webhook.AttemptStartInfo) context.Context {
-				told = append(told, "start "+info.Delivery.EndpointID)
+				tell("start " + info.Delivery.EndpointID)
 				return context.WithValue(ctx, key{}, "span")
 			},
 			AttemptDone: func(ctx context.Context, info webhook.AttemptDoneInfo) {
-				told = append(told, "done "+string(info.Next)+" "+info.Attempt.Error)
+				tell("done " + string(info.Next) + " " + info.Attempt.Error)
 			},
 			DeadLetter: func(_ context.Context, info webhook.DeadLetterInfo) {
-				told = append(told, "dead letter "+string(info.Event.Payload))
+				tell("dead letter " + string(info.Event.Payload))
 			},
 			SuppressedRepeat: func(_ context.Context, info webhook.SuppressedRepeatInfo) {
-				told = append(told, "repeat "+info.Scope+" "+info.Key)
+				tell("repeat " + info.Scope + " " + info.Key)
 			},
 		}
 		in := newInboxTest(t, memstore.New(), &webhook.InboxOptions{
@@ -336,10 +347,11 @@ func TestInboxReadsItsLanesAlone(t *testing.T) {
 			in.post(order("1"), 200, false)
 			all = append(all, in)
 		}
-		calls, lanes := 0, 0
+		var calls, lanes atomic.Int64
 		store.lanes = func(ctx context.Context, req *webhook.LanesRequest) (*webhook.LanesResult, error) {
 			res, err := store.Store.Lanes(ctx, req)
-			calls, lanes = calls+1, lanes+len(res.Lanes)
+			calls.Add(1)
+			lanes.Add(int64(len(res.Lanes)))
 			return res, err
 		}
 		for _, in := range all {
@@ -352,8 +364,8 @@ func TestInboxReadsItsLanesAlone(t *testing.T) {
 			}
 			in.stop()
 		}
-		if calls > 12*len(all) || lanes > 8*calls {
-			t.Errorf("%d inboxes made %d calls in 10 polls and read %d lanes", len(all), calls, lanes)
+		if most := int64(12 * len(all)); calls.Load() > most || lanes.Load() > 8*most {
+			t.Errorf("%d inboxes made %d calls in 10 polls and read %d lanes", len(all), calls.Load(), lanes.Load())
 		}
 	})
 }

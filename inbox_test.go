@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -233,6 +234,7 @@ func TestInboxHandlerGets(t *testing.T) {
 					in.start()
 				}
 				time.Sleep(time.Second)
+				in.stop()
 				want := webhook.Event{
 					Type: "order_create", Payload: []byte(body), Tenant: "tenant 1", OrderingKey: "order_createa",
 					Header: http.Header{"X-Shop": {"a", "b\uFFFD"}},
@@ -246,7 +248,6 @@ func TestInboxHandlerGets(t *testing.T) {
 				if del.EndpointID != "inbox:shop" || del.Sequence != 1 || del.Attempts != 0 || del.State != webhook.Delivering {
 					t.Errorf("delivery %+v", del)
 				}
-				in.stop()
 			})
 		})
 	}
@@ -384,6 +385,16 @@ func TestInboxAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := errors.New("the store is away")
 		store := &faulty{Store: memstore.New()}
+		var fails, hangs atomic.Bool
+		store.enqueue = func(ctx context.Context, req *webhook.EnqueueRequest) (*webhook.EnqueueResult, error) {
+			if hangs.Load() {
+				<-ctx.Done()
+			}
+			if fails.Load() {
+				return nil, down
+			}
+			return store.Store.Enqueue(ctx, req)
+		}
 		in := newInboxTest(t, store, &webhook.InboxOptions{Response: webhook.StoredResponse{
 			Status: 202, Header: map[string][]string{"X-Answer": {"1"}}, Body: []byte("taken"),
 		}})
@@ -401,12 +412,8 @@ func TestInboxAnswers(t *testing.T) {
 			t.Errorf("a forged one is answered %d", w.Code)
 		}
 		for _, hang := range []bool{false, true} {
-			store.enqueue = func(ctx context.Context, _ *webhook.EnqueueRequest) (*webhook.EnqueueResult, error) {
-				if hang {
-					<-ctx.Done()
-				}
-				return nil, down
-			}
+			fails.Store(true)
+			hangs.Store(hang)
 			began, w := time.Now(), httptest.NewRecorder()
 			in.ServeHTTP(w, in.request(order("4")))
 			if w.Code != 503 || w.Header().Get("Retry-After") == "" || time.Since(began) > 6*time.Second {
@@ -414,7 +421,8 @@ func TestInboxAnswers(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		store.enqueue = nil
+		fails.Store(false)
+		hangs.Store(false)
 		in.post(order("4"), 202, false)
 		if got := in.states(); len(got) != 2 {
 			t.Errorf("stored: %v, want two", got)
