@@ -97,6 +97,7 @@ type Dispatcher struct {
 	life       *life
 	backlogs   *backlogs
 	alarms     *alarms
+	replays    *replays
 }
 
 // NewDispatcher returns a dispatcher on a store. It starts nothing. opts may be nil; it is copied. Endpoints in code and
@@ -139,6 +140,7 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 	d.completer = newCompleter(d)
 	d.tenants, d.transports, d.health, d.verify = newTenants(d), newTransports(d), newHealth(d), newVerification(d)
 	d.life, d.backlogs, d.alarms = newLife(d), newBacklogs(d), newAlarms(d)
+	d.replays = newReplays(d)
 	d.unknown.tenant = d.tenants.get("")
 	if reason := d.backlogs.check(d.opts.Alarms.Backlog); reason != "" {
 		return nil, &FieldError{Op: "dispatcher", Field: "Alarms", Reason: "Backlog " + reason}
@@ -252,6 +254,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	feeders.Go(func() { d.maintain(ctx) })
 	feeders.Go(func() { d.upkeep(ctx) })
 	feeders.Go(func() { d.health.run(ctx) })
+	feeders.Go(func() { d.replays.run(ctx) })
 	end := make(chan struct{})
 	recorder.Go(func() { d.completer.run(records, end) })
 

@@ -193,6 +193,8 @@ type Delivery struct {
 	ExpiresAt   time.Time // when it is given up if it is not delivered by then; zero: never
 	CreatedAt   time.Time
 	FinishedAt  time.Time // zero until the state is final
+	Replay      string    // ID of the [Replay] that made it, or [ManualReplay]; "" for what Send made
+	ReplayOf    string    // ID of the delivery that it repeats; "" when it repeats none
 }
 
 // Attempt is one HTTP try of a delivery.

@@ -1,7 +1,7 @@
 // Package memstore keeps everything that webhooks need in memory: for tests, for trying things out, and for services that
 // can bear to lose what is waiting when the process ends. It implements every store interface of package webhook:
 // [webhook.Store], [webhook.HoldStore], [webhook.StateStore], [webhook.LifeStore], [webhook.EndpointStore], [webhook.DedupeStore],
-// [webhook.QueryStore] and [webhook.Pruner].
+// [webhook.QueryStore], [webhook.Pruner] and [webhook.ReplayStore].
 //
 // It starts no goroutine, reads the clock with time.Now only, and never blocks while it holds its lock, so it works under
 // testing/synctest. "Durable" means here: until the process ends.
@@ -62,6 +62,8 @@ type Store struct {
 	changes    *list.List            // of *registration, in the order of version
 	version    int64
 
+	replays map[string]*replay
+
 	keys      map[dedupeID]*dedupe
 	keyHolds  sorted[*dedupe] // those held
 	keyExpiry sorted[*dedupe] // those done: apart, for a hold ends long before the memory of all that is done
@@ -76,6 +78,7 @@ var (
 	_ webhook.DedupeStore   = (*Store)(nil)
 	_ webhook.QueryStore    = (*Store)(nil)
 	_ webhook.Pruner        = (*Store)(nil)
+	_ webhook.ReplayStore   = (*Store)(nil)
 )
 
 // New returns an empty store with default [Options].
@@ -104,6 +107,7 @@ func NewWithOptions(opts *Options) *Store {
 		registered: make(map[string]*registration),
 		regByID:    sorted[*registration]{cmp: func(a, b *registration) int { return strings.Compare(a.ep.ID, b.ep.ID) }},
 		changes:    list.New(),
+		replays:    make(map[string]*replay),
 		keys:       make(map[dedupeID]*dedupe),
 		keyHolds:   sorted[*dedupe]{cmp: keysByExpiry},
 		keyExpiry:  sorted[*dedupe]{cmp: keysByExpiry},

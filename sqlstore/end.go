@@ -24,7 +24,7 @@ const (
 	AND (owner IS NULL OR due_at <= ?) AND (expires_at IS NULL OR expires_at <> 0) ORDER BY due_at LIMIT {limit}`
 
 	// In order of ID, as completions do.
-	endLock = `SELECT id, event_id, endpoint_id, class, due_at, attempts, created_at, owner IS NOT NULL, order_key, seq, expires_at
+	endLock = `SELECT id, event_id, endpoint_id, class, due_at, attempts, created_at, owner IS NOT NULL, order_key, seq, expires_at, replay, replay_of
 FROM {prefix}queue WHERE id {in} ORDER BY id {lock}`
 
 	endRecord = `UPDATE {prefix}delivery SET state = ?, reason = ?, finished_at = ?,
@@ -197,9 +197,10 @@ func (s *Store) lockQueue(ctx context.Context, q querier, ids []string) (map[str
 			r := &endRow{}
 			d := &r.d
 			var created int64
-			var orderKey sql.NullString
+			var orderKey, replay, replayOf sql.NullString
 			var expires sql.NullInt64
-			err := rows.Scan(&d.ID, &d.EventID, &d.EndpointID, &r.class, &r.due, &d.Attempts, &created, &r.owned, &orderKey, &d.Sequence, &expires)
+			err := rows.Scan(&d.ID, &d.EventID, &d.EndpointID, &r.class, &r.due, &d.Attempts, &created, &r.owned, &orderKey, &d.Sequence, &expires, &replay, &replayOf)
+			d.Replay, d.ReplayOf = replay.String, replayOf.String
 			d.OrderingKey, d.CreatedAt, d.ExpiresAt, r.over = orderKey.String, fromMicros(created), fromOptMicros(expires), isOver(expires)
 			locked[d.ID] = r
 			return err

@@ -91,11 +91,12 @@ WITH lane AS (
 		owner = CASE v.fate WHEN 0 THEN $8::text END
 	FROM verdict v
 	WHERE q.id = ANY(ARRAY(SELECT id FROM verdict WHERE fate < 2)) AND v.id = q.id AND v.fate < 2
-	RETURNING v.n, v.due_at, v.fate, v.id, v.order_key, v.seq, q.event_id, q.token, q.attempts, q.created_at, q.reason, q.expires_at
+	RETURNING v.n, v.due_at, v.fate, v.id, v.order_key, v.seq, q.event_id, q.token, q.attempts, q.created_at, q.reason, q.expires_at,
+		q.replay, q.replay_of
 )
 SELECT * FROM moved
 UNION ALL
-SELECT n, due_at, fate, id, order_key, seq, '', 0, 0, 0, NULL, NULL FROM verdict WHERE fate = 2
+SELECT n, due_at, fate, id, order_key, seq, '', 0, 0, 0, NULL, NULL, NULL, NULL FROM verdict WHERE fate = 2
 ORDER BY 1, 2`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id = ANY($1::text[])`,
@@ -309,7 +310,8 @@ func (c *claimState) pickPostgres(ctx context.Context, q querier) ([]pickedRow, 
 		var r pickedRow
 		var place int
 		var orderKey, reason sql.NullString
-		err := rows.Scan(&place, &r.dueAt, &r.fate, &r.id, &orderKey, &r.seq, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt)
+		err := rows.Scan(&place, &r.dueAt, &r.fate, &r.id, &orderKey, &r.seq, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt,
+			&r.replay, &r.replayOf)
 		if err != nil {
 			return err
 		}

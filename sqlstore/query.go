@@ -30,6 +30,7 @@ ORDER BY 1`
 	// deliveriesJoined is a page of deliveries with all that tells their states, one probe each: the record, the queue row while
 	// unfinished, its endpoint's hold, and the dead letter at the head of its ordering key if that holds the key.
 	deliveriesJoined = `SELECT d.id, d.event_id, d.endpoint_id, d.ordering_key, d.seq, d.state, d.reason, d.attempts, d.created_at, d.finished_at, d.expires_at,
+    d.replay, d.replay_of,
     q.class, q.due_at, q.attempts, q.owner IS NOT NULL, q.reason, h.held, h.hold_until, h.hold_reason,
     (SELECT CASE WHEN b.class = 4 THEN b.id END FROM {prefix}queue b
      WHERE b.endpoint_id = q.endpoint_id AND b.order_key = q.order_key ORDER BY b.seq LIMIT 1)
@@ -151,13 +152,14 @@ func scanDelivery(rows *sql.Rows, now int64) (webhook.Delivery, error) {
 	var created int64
 	var finished, expires, class, due, attempts, holdUntil sql.NullInt64
 	var owned, held sql.NullBool
-	var reason, holdReason, keyHolder sql.NullString
-	err := rows.Scan(&d.ID, &d.EventID, &d.EndpointID, &d.OrderingKey, &d.Sequence, &d.State, &d.Reason, &d.Attempts, &created, &finished, &expires,
+	var reason, holdReason, keyHolder, replay, replayOf sql.NullString
+	err := rows.Scan(&d.ID, &d.EventID, &d.EndpointID, &d.OrderingKey, &d.Sequence, &d.State, &d.Reason, &d.Attempts, &created, &finished, &expires, &replay, &replayOf,
 		&class, &due, &attempts, &owned, &reason, &held, &holdUntil, &holdReason, &keyHolder)
 	if err != nil {
 		return d, err
 	}
 	d.CreatedAt, d.FinishedAt, d.ExpiresAt = fromMicros(created), fromOptMicros(finished), fromOptMicros(expires)
+	d.Replay, d.ReplayOf = replay.String, replayOf.String
 	if d.State.Final() || !class.Valid {
 		return d, nil
 	}

@@ -121,6 +121,7 @@ func TestNoBacklogIsRead(t *testing.T) {
 		t.Run(v.name+"/states", b.states)
 		t.Run(v.name+"/claims", b.claims)
 		t.Run(v.name+"/life", b.life)
+		t.Run(v.name+"/replay", b.replay)
 	}
 }
 

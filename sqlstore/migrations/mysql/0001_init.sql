@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS {prefix}event_id (
 ) ENGINE=InnoDB;
 
 -- The record of a delivery; rewritten once, at its end. Until then its state is told by its queue row.
+-- replay, replay_of: NULL for what Send made.
 -- token to response: the attempt that ended it, with the columns of attempt, unless that says much or named a next one. NULL without.
 CREATE TABLE IF NOT EXISTS {prefix}delivery (
 	id           VARBINARY(255) PRIMARY KEY,
@@ -43,6 +44,8 @@ CREATE TABLE IF NOT EXISTS {prefix}delivery (
 	error        VARBINARY(255),
 	detail       TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
 	response     MEDIUMBLOB,
+	replay       VARBINARY(255),
+	replay_of    VARBINARY(255),
 	KEY delivery_event (event_id),
 	KEY delivery_endpoint (endpoint_id, id)
 ) ENGINE=InnoDB;
@@ -65,6 +68,8 @@ CREATE TABLE IF NOT EXISTS {prefix}queue (
 	owner       VARBINARY(255),
 	order_key   VARBINARY(255),
 	reason      TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+	replay      VARBINARY(255),
+	replay_of   VARBINARY(255),
 	KEY queue_due (endpoint_id, class, due_at),
 	UNIQUE KEY queue_order (endpoint_id, order_key, seq)
 ) ENGINE=InnoDB;
@@ -155,4 +160,22 @@ CREATE TABLE IF NOT EXISTS {prefix}dedupe (
 	done_at    BIGINT,
 	PRIMARY KEY (scope, dkey),
 	KEY dedupe_expires (expires_at)
+) ENGINE=InnoDB;
+
+-- Replays. settings: filter, pace and target, JSON. pos: how far it has got. due_at: when the next step is due; with an owner, when the lease ends.
+CREATE TABLE IF NOT EXISTS {prefix}replay (
+	id          VARBINARY(255) PRIMARY KEY,
+	state       VARBINARY(255) NOT NULL,
+	reason      TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+	settings    MEDIUMBLOB NOT NULL,
+	pos         VARBINARY(255) NOT NULL,
+	matched     BIGINT NOT NULL,
+	redelivered BIGINT NOT NULL,
+	passed_over BIGINT NOT NULL,
+	due_at      BIGINT,
+	token       BIGINT NOT NULL,
+	owner       VARBINARY(255),
+	created_at  BIGINT NOT NULL,
+	finished_at BIGINT,
+	KEY replay_due (state, due_at)
 ) ENGINE=InnoDB;
