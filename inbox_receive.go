@@ -21,6 +21,9 @@ const (
 	inboxKey     = ":key"
 )
 
+// inboxEvent begins the IDs of received events. Send takes no such ID, so nothing that is sent can pass for what was received, or keep it out.
+const inboxEvent = "inbox."
+
 // inboxUntyped is the type under which an event is stored whose type is not known, or is none that a store takes.
 const inboxUntyped = "webhook.received"
 
@@ -187,7 +190,7 @@ func (in *Inbox) eventID(x *received, token int64) string {
 	if token != 0 {
 		count(h, int(token))
 	}
-	return "in_" + hex.EncodeToString(h.Sum(nil))
+	return inboxEvent + hex.EncodeToString(h.Sum(nil))
 }
 
 // keep is the part of a header that the options name.
