@@ -254,7 +254,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	feeders.Go(func() { d.maintain(ctx) })
 	feeders.Go(func() { d.upkeep(ctx) })
 	feeders.Go(func() { d.health.run(ctx) })
-	feeders.Go(func() { d.replays.run(ctx) })
+	if d.only == "" { // an inbox knows no endpoint that a replay could go to
+		feeders.Go(func() { d.replays.run(ctx) })
+	}
 	end := make(chan struct{})
 	recorder.Go(func() { d.completer.run(records, end) })
 
