@@ -96,6 +96,14 @@ func TestInboxReplay(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+		r, err := d.Replay(t.Context(), webhook.Filter{Endpoint: "acme"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if r, err = d.GetReplay(t.Context(), r.ID); err != nil || r.State != webhook.ReplayRunning {
+			t.Errorf("a replay of a dispatcher that does not run is %s, %v: an inbox has worked on it", r.State, err)
+		}
 		in.stop()
 		other.stop()
 	})
