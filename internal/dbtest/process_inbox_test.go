@@ -87,10 +87,10 @@ func numberOf(body []byte) (n int, err error) {
 	return n, err
 }
 
-// TestProcessesInbox has two processes take in and process 300 events of 10 orders, kills one after another meanwhile, and has the sender
+// TestProcessesInbox has two processes take in and process 200 events of 10 orders, kills one after another meanwhile, and has the sender
 // try again until each is answered 200: each is processed, in the order of its key, and nothing is left.
 func TestProcessesInbox(t *testing.T) {
-	const keys, perKey, kills = 10, 30, 4
+	const keys, perKey, kills = 10, 20, 4
 	each(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.durable(t))
 		must(t, c.db, "CREATE TABLE done (ord VARCHAR(64) NOT NULL, n INT NOT NULL)")
