@@ -128,7 +128,7 @@ func (in *Inbox) build(store Store, v *Verifier) (err error) {
 		in.recv.opts.Key = v.key
 	}
 	in.recv.verify, in.recv.describe = v.VerifyMessage, v.describe
-	o.Response.Status = cmp.Or(o.Response.Status, http.StatusOK)
+	o.Response = o.Response.clone()
 	o.Timeout, o.MaxInFlight = cmp.Or(o.Timeout, inboxTimeout), cmp.Or(o.MaxInFlight, 16)
 	if o.Schedule.IsZero() {
 		o.Schedule = Exponential(inboxFirst, inboxLongest, inboxRetries).WithJitter(0.1)

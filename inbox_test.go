@@ -395,9 +395,10 @@ func TestInboxAnswers(t *testing.T) {
 			}
 			return store.Store.Enqueue(ctx, req)
 		}
-		in := newInboxTest(t, store, &webhook.InboxOptions{Response: webhook.StoredResponse{
-			Status: 202, Header: map[string][]string{"X-Answer": {"1"}}, Body: []byte("taken"),
-		}})
+		var refused webhook.RefusedRequests
+		response := webhook.StoredResponse{Status: 202, Header: map[string][]string{"X-Answer": {"1"}}, Body: []byte("taken")}
+		in := newInboxTest(t, store, &webhook.InboxOptions{Response: response, Receive: webhook.ReceiveOptions{Refused: &refused}})
+		response.Body[0] = 'X' // it is the caller's
 		in.post(order("1"), 202, false)
 		w := httptest.NewRecorder()
 		in.ServeHTTP(w, in.request(order("1")))
@@ -410,6 +411,9 @@ func TestInboxAnswers(t *testing.T) {
 		in.ServeHTTP(w, r)
 		if w.Code != 401 {
 			t.Errorf("a forged one is answered %d", w.Code)
+		}
+		if kept, _ := refused.Read(); len(kept) != 1 || string(kept[0].Body) != order("3") || kept[0].Status != 401 {
+			t.Errorf("kept of what was refused: %+v", kept)
 		}
 		for _, hang := range []bool{false, true} {
 			fails.Store(true)

@@ -69,7 +69,7 @@ func ReceiveOnce(v *Verifier, store OnceStore, response StoredResponse, opts *Re
 	given.HandlerTimeout = min(limit, 0) // a negative one is refused; Hold, which bounds the others, means nothing here
 	o, err := given.withDefaults()
 	o.HandlerTimeout = cmp.Or(limit, onceTimeout)
-	response.Status = cmp.Or(response.Status, http.StatusOK)
+	response = response.clone()
 	bad := func(field, reason string) error { return &FieldError{Op: "receive", Field: field, Reason: reason} }
 	switch {
 	case err != nil:

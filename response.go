@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -155,6 +156,12 @@ func sendResponse(w http.ResponseWriter, resp *StoredResponse, repeat bool) {
 	if len(resp.Body) > 0 {
 		_, _ = w.Write(resp.Body)
 	}
+}
+
+// clone is a copy of what a caller gave, with 200 for no status.
+func (r StoredResponse) clone() StoredResponse {
+	header := http.Header(r.Header).Clone()
+	return StoredResponse{Status: cmp.Or(r.Status, http.StatusOK), Header: header, Body: slices.Clone(r.Body)}
 }
 
 // neverReplayed tells headers that belong to one client or one connection.

@@ -205,7 +205,7 @@ type Attempt struct {
 	StartedAt  time.Time     // on the store's clock
 	Duration   time.Duration // until the answer was read or the attempt failed
 	Status     int           // HTTP status, 0 when no answer came
-	Error      string        // kind of failure without a whole answer: "dns", "refused", "timeout", … (see [NetErrorKind]); else "". An answer that breaks off has both
+	Error      string        // kind of failure without a whole answer: "dns", "refused", "timeout", … (see [NetErrorKind]; of an inbox's handler [RunErrorHandler] and its like); else "". An answer that breaks off has both
 	Detail     string        // the error's text, without secrets; at most 512 bytes
 	Response   []byte        // beginning of the answer's body, at most 4 KiB
 	NextAt     time.Time     // when the next attempt is due; zero when there is none

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,10 +87,10 @@ func numberOf(body []byte) (n int, err error) {
 	return n, err
 }
 
-// TestProcessesInbox has two processes take in and process 300 events of 10 orders, kills one after another meanwhile, and has the sender
+// TestProcessesInbox has two processes take in and process 200 events of 10 orders, kills one after another meanwhile, and has the sender
 // try again until each is answered 200: each is processed, in the order of its key, and nothing is left.
 func TestProcessesInbox(t *testing.T) {
-	const keys, perKey, kills = 10, 30, 4
+	const keys, perKey, kills = 10, 20, 4
 	each(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.durable(t))
 		must(t, c.db, "CREATE TABLE done (ord VARCHAR(64) NOT NULL, n INT NOT NULL)")
@@ -192,4 +193,56 @@ func (f *inboxFleet) count(prefix string) (n int) {
 		n += p.count(prefix)
 	}
 	return n
+}
+
+// BenchmarkInboxRun tells what processing an event costs that waits in an inbox, with a handler that does nothing.
+func BenchmarkInboxRun(b *testing.B) {
+	for _, v := range mainVariants {
+		b.Run(v.name, func(b *testing.B) {
+			store, _ := v.handle(b, v.database(b))
+			migrate(b, store)
+			verifier, err := childVerifier()
+			if err != nil {
+				b.Fatal(err)
+			}
+			var left atomic.Int64
+			done := make(chan struct{})
+			inbox := webhook.NewInbox(store, verifier, func(context.Context, webhook.Event) error {
+				if left.Add(-1) == 0 {
+					close(done)
+				}
+				return nil
+			}, &webhook.InboxOptions{Receive: webhook.ReceiveOptions{Logger: slog.New(slog.DiscardHandler)}})
+			secret, err := webhook.IssuedSecret(childSecret)
+			if err != nil {
+				b.Fatal(err)
+			}
+			signer, err := webhook.NewSigner(secret)
+			if err != nil {
+				b.Fatal(err)
+			}
+			left.Store(int64(b.N))
+			together(min(b.N, 64), func(i int) {
+				for ; i < b.N; i += 64 {
+					r := &signedRequest{header: http.Header{}, body: fmt.Appendf(nil, `{"type":"order_create","data":{"orderId":"%d"}}`, i)}
+					if err := signer.Sign(r.header, r.body); err != nil {
+						b.Error(err)
+					}
+					if w := serve(inbox, r); w.Code != 200 {
+						b.Errorf("answered %d", w.Code)
+					}
+				}
+			})
+			ctx, cancel := context.WithCancel(b.Context())
+			ended := make(chan error)
+			b.ResetTimer()
+			go func() { ended <- inbox.Run(ctx) }()
+			<-done
+			b.StopTimer()
+			cancel()
+			if err := <-ended; err != nil {
+				b.Error(err)
+			}
+		})
+	}
 }
