@@ -16,7 +16,7 @@ var (
 	// ErrEventConflict: an event with this ID exists with other content.
 	ErrEventConflict = errors.New("event exists with other content")
 
-	// ErrNotFound: there is no such event, delivery or endpoint.
+	// ErrNotFound: there is no such event, delivery, endpoint or replay.
 	ErrNotFound = errors.New("not found")
 
 	// ErrOutcomeUnknown: the caller's context ended, or the connection broke, while the event was being committed. It may

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/internal/ids"
 	"github.com/signalpost/webhook/memstore"
 )
 
@@ -379,6 +380,47 @@ func TestReplayFillsGapsAtItsPace(t *testing.T) {
 			if d := got[i].at.Sub(got[i-5].at); d < 300*time.Millisecond {
 				t.Errorf("requests %d to %d within %v", i-5, i, d)
 			}
+		}
+	})
+}
+
+// Deliveries whose IDs were made by a clock that was wrong by most of a day are found all the same: the store's time counts.
+func TestReplayFindsWhatWrongClocksMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, webhook.DispatcherOptions{}, endpoint(t, "acme"))
+		now := time.Now()
+		for i, wrong := range []time.Duration{-23 * time.Hour, 0, 23 * time.Hour} {
+			id := ids.At("dlv_", now.Add(wrong))
+			ev := webhook.NewEvent{Event: webhook.Event{ID: fmt.Sprint("evt_", i), Type: "order_create"}, Deliveries: []webhook.NewDelivery{{ID: id, EndpointID: "acme"}}}
+			if _, err := r.store.Enqueue(t.Context(), &webhook.EnqueueRequest{Now: now, Events: []webhook.NewEvent{ev}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		filter := webhook.Filter{Since: now, Until: now.Add(time.Second)}
+		if dry, err := r.Replay(t.Context(), filter, &webhook.ReplayOptions{DryRun: true}); err != nil || dry.Matched != 3 {
+			t.Errorf("%+v, %v", dry, err)
+		}
+	})
+}
+
+// A dry run over many pages counts as the replay does, though it makes nothing that it could meet.
+func TestReplayDryRunCountsEventsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rc := newOutage()
+		rc.down.Store(true)
+		r := run(t, webhook.DispatcherOptions{Transport: rc}, onceOnly(endpoint(t, "a")), onceOnly(endpoint(t, "b")), onceOnly(endpoint(t, "c")))
+		events := make([]webhook.Event, 500)
+		for i := range events {
+			events[i].Type = "order_create"
+		}
+		if _, err := r.SendBatch(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		dry, err := r.Replay(t.Context(), webhook.Filter{State: webhook.DeadLetter}, &webhook.ReplayOptions{DryRun: true, Reroute: true})
+		if err != nil || dry.Matched != 1500 || dry.Redelivered != 1500 || dry.PassedOver != 3000 {
+			t.Errorf("%+v, %v", dry, err)
 		}
 	})
 }

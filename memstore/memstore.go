@@ -11,7 +11,7 @@
 // A waiting delivery takes about 900 bytes besides its payload, which deliveries of one event share.
 // Finished deliveries stay readable, with their events and attempts, up to [Options.KeepFinished]; beyond that the one that finished
 // first is forgotten, and an event with its last delivery. What else grows until it is pruned: the IDs of
-// forgotten events (about 150 bytes each; [Store.Prune] with EventIDsBefore) and expired idempotency keys (Prune with DedupeKeys).
+// forgotten events (about 150 bytes each; [Store.Prune] with EventIDsBefore), replays (about 500 bytes each, for good) and expired idempotency keys (Prune with DedupeKeys).
 // Endpoints ever sent to, ordering keys ever used and deleted endpoints cost some hundred bytes each, for good.
 package memstore
 

@@ -29,7 +29,7 @@ func brokenStores() []brokenStore {
 			"Claim/OwnClock",
 		}},
 		{"claimKeepsToken", claimKeepsToken, []string{
-			"Leased/TakenOver", "Claim/RetryLane", "Claim/TokenGrows", "Lease/RunsOut", "Order/ThroughRetry",
+			"Redeliver/Claimed", "Leased/TakenOver", "Claim/RetryLane", "Claim/TokenGrows", "Lease/RunsOut", "Order/ThroughRetry",
 			"Order/ThroughLeaseEnd", "Order/ThroughGiveBack", "Extend/StaleToken", "Complete/StaleToken", "Complete/RetryScheduled",
 			"Complete/GiveBackOfRetry", "Complete/RepeatedAfterClaim", "Attempt/RoundTrip", "Attempt/Late", "Attempt/RecordedOnce",
 			"Attempt/Order", "Attempt/NoneWhenGivenBack", "Endpoint/DeletedKeepsDeliveries", "Concurrent/Drain", "Random",
@@ -37,7 +37,7 @@ func brokenStores() []brokenStore {
 			"Concurrent/End",
 		}},
 		{"claimIgnoresLeases", claimIgnoresLeases, []string{
-			"Enqueue/Many", "Enqueue/DueAt", "Leased/NotClaimed", "Lanes/Earliest", "Claim/Due", "Claim/EarliestFirst",
+			"Sources/Final", "Enqueue/Many", "Enqueue/DueAt", "Leased/NotClaimed", "Lanes/Earliest", "Claim/Due", "Claim/EarliestFirst",
 			"Claim/OwnClock", "Lease/Kept", "Lease/LongAndShort", "Order/OneAtATime", "Order/ThroughRetry", "Order/ThroughLeaseEnd",
 			"Order/EnqueuedBehindLeased", "Order/EveryEndLetsNextGo", "Order/StaleLetsNobodyGo", "DeadLetter/Skip",
 			"DeadLetter/Block", "DeadLetter/HoldKey", "ReleaseKey/AfterBlock", "ReleaseKey/AfterHoldKey",
@@ -62,7 +62,7 @@ func brokenStores() []brokenStore {
 			"Order/LongKeyOutOfStep", "End/OrderedNeverParked",
 		}},
 		{"claimBreaksOrder", claimBreaksOrder, []string{
-			"Sequence/InRequestOrder", "Sequence/PerEndpointAndKey", "Sequence/RepeatTakesNone", "Sequence/ErrorTakesNone",
+			"Redeliver/BlockedKey", "Sequence/InRequestOrder", "Sequence/PerEndpointAndKey", "Sequence/RepeatTakesNone", "Sequence/ErrorTakesNone",
 			"Lanes/WritesNothing", "Claim/BehindParked", "Order/OneAtATime", "Order/ThroughRetry", "Order/ThroughLeaseEnd",
 			"Order/ThroughGiveBack", "Order/FirstDueLater", "Order/SecondDueLater", "Order/KeysIndependent",
 			"Order/EnqueuedBehindLeased", "Order/EveryEndLetsNextGo", "Order/StaleLetsNobodyGo", "Order/LongKey",
@@ -115,7 +115,7 @@ func brokenStores() []brokenStore {
 			"Complete/QueuedRecordsAttempt",
 		}},
 		{"completeForgetsAttempts", completeForgetsAttempts, []string{
-			"Claim/RetryLane", "Complete/StaleToken", "Complete/GiveBackOfRetry", "Complete/Repeated", "Complete/RepeatedAfterClaim",
+			"Redeliver/Queued", "Claim/RetryLane", "Complete/StaleToken", "Complete/GiveBackOfRetry", "Complete/Repeated", "Complete/RepeatedAfterClaim",
 			"Attempt/RoundTrip", "Attempt/Microseconds", "Attempt/Late", "Attempt/RecordedOnce", "Attempt/Order",
 			"Retention/Complete", "Query/RetryScheduled", "Query/Final", "Concurrent/SameCompletion", "Random",
 			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt", "End/Waiting", "End/LeasedFenced", "End/OrderedRetry",
@@ -132,7 +132,7 @@ func brokenStores() []brokenStore {
 			"Complete/EachByItself", "Complete/PoisonedLeavesNothing", "Random",
 		}},
 		{"completeWakesTooEarly", completeWakesTooEarly, []string{
-			"DeadLetter/Block", "DeadLetter/HoldKey", "DeadLetter/BlocksLaterSends", "DeadLetter/OtherKeysGoOn",
+			"Redeliver/BlockedKey", "DeadLetter/Block", "DeadLetter/HoldKey", "DeadLetter/BlocksLaterSends", "DeadLetter/OtherKeysGoOn",
 			"ReleaseKey/AfterBlock", "ReleaseKey/AfterHoldKey", "ReleaseKey/EmptyKey", "Cancelled/HoldStore", "Query/HoldKey",
 			"Random",
 			"Complete/Woken", "End/BehindDeadLetter", "End/BlockingDeadLetter", "Backlog/Blocked", "BlockedKeys/Oldest",

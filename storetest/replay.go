@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/signalpost/webhook"
@@ -21,6 +22,7 @@ func replayCases() []Case {
 		{"Replay/OneClaims", claim, needReplay, replayOneClaims},
 		{"Replay/Pause", "ChangeReplay makes a replay running, paused or canceled, and returns it as it is then, or ErrNotFound", needReplay, replayPause},
 		{"Replay/Paused", "One that is paused or canceled is not claimed", needReplay, replayPaused},
+		{"Replay/PauseBinds", "a step under way is Stale from then on", needStore | needReplay, replayPauseBinds},
 		{"Replay/Resumed", "One that is resumed is due at once", needReplay, replayResumed},
 		{"Replay/Ended", "One that is done or canceled stays as it is", needReplay, replayEnded},
 		{"Replay/BadState", "ReplayRunning, ReplayPaused or ReplayCanceled", needReplay, replayBadState},
@@ -243,6 +245,42 @@ func replayPaused(e *env) {
 		e.putReplay(id, at(0))
 		e.changeReplay(id, at(0), state)
 		e.sameTime("Next", e.claimReplay("", at(time.Hour)).Next, time.Time{})
+	}
+}
+
+// replayPauseBinds pauses while steps are done through the other handle: none is applied once ChangeReplay has returned.
+func replayPauseBinds(e *env) {
+	e.put(at(0), event("e1"))
+	other := e.h.Second.(webhook.ReplayStore)
+	for round := range 6 {
+		id := fmt.Sprint("r", round)
+		e.putReplay(id, at(0))
+		some := make(chan struct{})
+		enough := sync.OnceFunc(func() { close(some) })
+		var then webhook.Replay
+		e.parallel(2, func(i int) {
+			if i == 1 {
+				<-some
+				e.changeReplay(id, at(0), webhook.ReplayPaused)
+				then = e.getReplay(id)
+				return
+			}
+			defer enough()
+			for n := range 1000 {
+				res, err := other.ClaimReplay(e.ctx, &webhook.ClaimReplayRequest{Now: at(0), Owner: "other", Lease: time.Minute})
+				e.ok("ClaimReplay", err)
+				if n == round {
+					enough()
+				}
+				if res.Replay == nil {
+					return
+				}
+				_, err = other.Redeliver(e.ctx, &webhook.RedeliverRequest{Now: at(0), Deliveries: []webhook.Redelivery{again(fmt.Sprint(id, ".", n), "e1", "a")},
+					Step: &webhook.ReplayStep{ID: id, Token: res.Token, Cursor: fmt.Sprint(n), DueAt: at(0), Matched: 1}})
+				e.ok("Redeliver", err)
+			}
+		})
+		e.sameReplay(e.getReplay(id), then)
 	}
 }
 
