@@ -16,10 +16,11 @@ import (
 
 // What a stored event has beside the request's headers, under names that no request can have.
 const (
-	inboxEventID = ":id"    // the sender's
-	inboxType    = ":type"  // the sender's, where it is no valid [Event.Type]
-	inboxTime    = ":time"  // when it happened, as the sender says
-	inboxScope   = ":scope" // of the idempotency key
+	inboxEventID = ":id"     // the sender's
+	inboxType    = ":type"   // the sender's, where it is no valid [Event.Type]
+	inboxSigned  = ":signed" // the sender's ID, as the signed part says
+	inboxTime    = ":time"   // when it happened, as the sender says
+	inboxScope   = ":scope"  // of the idempotency key
 	inboxKey     = ":key"
 )
 
@@ -161,6 +162,9 @@ func (in *Inbox) sending(x *received, eventID string) sending {
 		stored.Header[name] = values
 	}
 	stored.Header[inboxScope], stored.Header[inboxKey] = []string{x.scope}, []string{x.key.ID}
+	if id := x.description.ID; id != "" {
+		stored.Header[inboxSigned] = []string{strings.ToValidUTF8(id, "\uFFFD")}
+	}
 	if at := x.description.Time; !at.IsZero() {
 		stored.Header[inboxTime] = []string{at.UTC().Format(time.RFC3339Nano)}
 	}
@@ -241,7 +245,7 @@ func (in *Inbox) received(it *item) (Event, *received) {
 	}
 	ev.Header = header.Clone()
 	x.event = &ev
-	x.description = Description{ID: ev.ID, Type: ev.Type, OrderingKey: ev.OrderingKey}
+	x.description = Description{ID: take(inboxSigned), Type: ev.Type, OrderingKey: ev.OrderingKey}
 	x.description.Time, _ = time.Parse(time.RFC3339Nano, take(inboxTime)) // zero where there is none
 	x.eventOnce.Do(func() {})
 	x.keyOnce.Do(func() {})
