@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -41,6 +42,9 @@ type clientOptions struct {
 
 	// Transport replaces the network, as for tests. Hosts are checked as they are written only; Proxy and TLS must be unset.
 	Transport http.RoundTripper
+
+	// Dial, when set, makes the connections, to the proxy if there is one. The guard judges where they lead.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Senders       int           // attempts under way at once; as many connections a host are kept. Zero: 256
 	UserAgent     string        // zero: this library's name
@@ -117,8 +121,8 @@ func (o *clientOptions) validate() error {
 	if !h1.ValidValue(o.UserAgent) {
 		return bad("UserAgent", "contains control characters")
 	}
-	if o.Transport != nil && (o.Proxy != nil || o.TLS != nil) {
-		return bad("Transport", "excludes Proxy and TLS, which configure the transport it replaces")
+	if o.Transport != nil && (o.Proxy != nil || o.TLS != nil || o.Dial != nil) {
+		return bad("Transport", "excludes Proxy, TLS and Dial, which configure the transport it replaces")
 	}
 	if o.Proxy != nil {
 		switch o.Proxy.Scheme {
@@ -150,7 +154,10 @@ func newTransport(o *clientOptions, guarded bool) http.RoundTripper {
 	dial := o.dial
 	if dial == nil {
 		// Behind a proxy only the proxy is dialled, and the dispatcher's may be anywhere.
-		dial = newDialer(o, guarded && (o.Proxy == nil || o.guardProxy)).dial
+		held := guarded && (o.Proxy == nil || o.guardProxy)
+		if dial = newDialer(o, held).dial; o.Dial != nil {
+			dial = judged(o.Dial, held)
+		}
 	}
 	idle := max(2*senders, minIdleConns)
 	if o.Proxy == nil {
@@ -161,6 +168,35 @@ func newTransport(o *clientOptions, guarded bool) http.RoundTripper {
 	}
 	return newProxied(o, config, dial, senders, idle)
 }
+
+// judged is a caller's dial function with the dispatcher's time limit and, if it is held to the guard, without connections that lead anywhere but
+// to a public address: they are closed unused.
+func judged(dial dialFunc, guarded bool) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		c, err := dial(ctx, network, address)
+		switch {
+		case err != nil:
+			return nil, err
+		case c == nil:
+			return nil, errNoConn
+		case !guarded:
+			return c, nil
+		}
+		remote := ""
+		if addr := c.RemoteAddr(); addr != nil {
+			remote = addr.String()
+		}
+		if err := safedial.Control("tcp4", remote, nil); err != nil { // it judges both kinds of address
+			_ = c.Close()
+			return nil, err
+		}
+		return c, nil
+	}
+}
+
+var errNoConn = errors.New("DispatcherOptions.Dial returned neither a connection nor an error")
 
 func (c *httpClient) roundTripper(t *target, allowed bool) http.RoundTripper {
 	if t.transport != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -32,9 +33,13 @@ type DispatcherOptions struct {
 	// from the others.
 	Senders int
 
-	MaxInFlight int           // attempts under way at once to one endpoint that does not say; zero: 16
-	Poll        time.Duration // how often the store is asked for work that this process was not told of; zero: 200 ms
-	Grace       time.Duration // how long Run lets attempts under way finish when it is told to end; zero: 20 s
+	MaxInFlight int // attempts under way at once to one endpoint that does not say; zero: 16
+
+	// Poll is how often the store is asked for work that this process was not told of; zero: 200 ms. Above half a second it slows down, up
+	// to 10 s, what a running dispatcher else notices within a second: endpoints that others change, expiry, alarms.
+	Poll time.Duration
+
+	Grace time.Duration // how long Run lets attempts under way finish when it is told to end; zero: 20 s
 
 	// LeaseMargin is added to an endpoint's time limit to make the lease on a delivery. What a process that died was
 	// sending is taken over by another after that limit, this margin and one poll; zero: 15 s.
@@ -58,8 +63,13 @@ type DispatcherOptions struct {
 	TLS       *tls.Config // for all requests, as for a private CA; nil: Go's defaults
 	UserAgent string      // "": the library's name
 
+	// Dial makes the connections instead of the dispatcher's own sockets, as over a tunnel or, in tests, in memory (package webhooktest). address is
+	// the host as the endpoint's URL has it, and its port; network is "tcp". It must end with its context. The guard stays on: unless
+	// private addresses are allowed, a connection whose RemoteAddr is not a public IP address is closed before anything is sent.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 	// Transport sends the requests instead of the dispatcher's own, as in tests. It then has to guard addresses itself, and
-	// Proxy and TLS must be unset.
+	// Proxy, TLS and Dial must be unset.
 	Transport http.RoundTripper
 
 	Logger *slog.Logger // nil: slog.Default()
@@ -127,7 +137,7 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 	}
 	d.unknown = &route{status: &endpointStatus{}, inFlight: d.opts.MaxInFlight, lease: d.lease(d.opts.Profiles[0].Timeout)}
 	client, err := newHTTPClient(&clientOptions{
-		AllowPrivate: d.opts.AllowPrivate, Proxy: d.opts.Proxy, TLS: d.opts.TLS, Transport: d.opts.Transport,
+		AllowPrivate: d.opts.AllowPrivate, Proxy: d.opts.Proxy, TLS: d.opts.TLS, Transport: d.opts.Transport, Dial: d.opts.Dial,
 		Senders: d.opts.Senders, UserAgent: d.opts.UserAgent, MaxRetryAfter: d.opts.MaxRetryAfter,
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/signalpost/webhook"
 	"github.com/signalpost/webhook/memstore"
+	"github.com/signalpost/webhook/webhooktest"
 )
 
 // receiver is an in-memory receiver: it answers by script and remembers what it got.
@@ -141,12 +142,15 @@ func (r *running) delivery(t *testing.T, eventID string) webhook.Delivery {
 
 func TestSendIsDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := run(t, webhook.DispatcherOptions{}, endpoint(t, "acme"))
+		net := webhooktest.NewNetwork(t)
+		acme := net.Receiver("https://acme.example/hooks")
+		r := &running{store: memstore.New()}
+		r.Dispatcher = webhooktest.Dispatcher(t, net, r.store, nil)
 		id := r.send(t, webhook.Event{Type: "order_create", Payload: []byte(`{"n":1}`)})
 		time.Sleep(time.Second)
-		got := r.rc.requests()
-		if len(got) != 1 || got[0].body != `{"n":1}` || got[0].url != "https://acme.example/hooks" {
-			t.Fatalf("received %+v", got)
+		acme.RequireOnce(t, id)
+		if got := acme.Requests()[0]; string(got.Body) != `{"n":1}` || got.Method != http.MethodPost || got.Verification.Scheme != "gett" {
+			t.Errorf("received %+v", got)
 		}
 		if d := r.delivery(t, id); d.State != webhook.Delivered || d.Attempts != 1 {
 			t.Errorf("delivery is %+v", d)
@@ -156,19 +160,22 @@ func TestSendIsDelivered(t *testing.T) {
 
 func TestRetriesFollowTheScheduleToTheDeadLetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var dead []webhook.DeadLetterInfo
-		r := &running{store: memstore.New(), rc: &receiver{answer: func(*http.Request, int) (int, http.Header, error) {
-			return 503, nil, nil
-		}}}
-		r.start(t, webhook.DispatcherOptions{Trace: &webhook.Trace{DeadLetter: func(_ context.Context, info webhook.DeadLetterInfo) {
-			dead = append(dead, info)
-		}}}, endpoint(t, "acme"))
+		net := webhooktest.NewNetwork(t)
+		acme := net.Receiver("https://acme.example/hooks", webhooktest.Fail(503))
+		ep := acme.Endpoint()
+		ep.Health = webhook.NoHealth() // the schedule alone
+		dead := make(chan webhook.DeadLetterInfo, 10)
+		r := &running{store: memstore.New()}
+		r.Dispatcher = webhooktest.Dispatcher(t, net, r.store, &webhook.DispatcherOptions{
+			Endpoints: []webhook.Endpoint{ep}, Logger: quiet(),
+			Trace: &webhook.Trace{DeadLetter: func(_ context.Context, info webhook.DeadLetterInfo) { dead <- info }},
+		})
 		began := time.Now()
 		id := r.send(t, webhook.Event{Type: "order_create"})
 		time.Sleep(8 * time.Hour)
 		var at []time.Duration
-		for _, g := range r.rc.requests() {
-			at = append(at, g.at.Sub(began).Round(time.Second))
+		for _, q := range acme.RequestsOf(id) {
+			at = append(at, q.At.Sub(began).Round(time.Second))
 		}
 		want := []time.Duration{0, 30 * time.Second, 150 * time.Second, 750 * time.Second, 4350 * time.Second, 25950 * time.Second}
 		if len(at) != len(want) {
@@ -183,27 +190,28 @@ func TestRetriesFollowTheScheduleToTheDeadLetter(t *testing.T) {
 		if d.State != webhook.DeadLetter || d.Attempts != 6 || d.Reason != "gave up after 6 attempts: answered 503" {
 			t.Errorf("delivery is %+v", d)
 		}
-		r.stop() // orders the hook's writes before the reads below
-		if len(dead) != 1 || dead[0].Event.ID != id {
-			t.Errorf("DeadLetter hook got %+v", dead)
+		if len(dead) != 1 || (<-dead).Event.ID != id {
+			t.Error("the DeadLetter hook was not told of it once")
 		}
 	})
 }
 
 func TestSendingAnIDAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := run(t, webhook.DispatcherOptions{}, endpoint(t, "acme"))
+		net := webhooktest.NewNetwork(t)
+		acme := net.Receiver("https://acme.example/hooks")
+		hooks := webhooktest.Dispatcher(t, net, memstore.New(), nil)
 		ev := webhook.Event{ID: "evt_1", Type: "order_create", Payload: []byte("a")}
-		r.send(t, ev)
-		r.send(t, ev)
+		for range 2 {
+			if _, err := hooks.Send(t.Context(), ev); err != nil {
+				t.Fatal(err)
+			}
+		}
 		ev.Payload = []byte("b")
-		_, err := r.Send(t.Context(), ev)
-		if !errors.Is(err, webhook.ErrEventConflict) {
+		if _, err := hooks.Send(t.Context(), ev); !errors.Is(err, webhook.ErrEventConflict) {
 			t.Errorf("other content: error %v, want ErrEventConflict", err)
 		}
 		time.Sleep(time.Minute)
-		if n := len(r.rc.requests()); n != 1 {
-			t.Errorf("sent %d times, want once", n)
-		}
+		acme.RequireAttempts(t, "evt_1", 1)
 	})
 }

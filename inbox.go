@@ -44,7 +44,8 @@ type InboxOptions struct {
 	Header []string
 
 	// OrderingKey, when set, makes events with the same result go one at a time, in the order in which they were stored; "" has none.
-	// It gets the event as the handler will. What is no valid [Event.OrderingKey] is replaced by its hash.
+	// It gets the event as the handler will, with the OrderingKey that the verifier's profile reads: return that to go by it. What is no valid
+	// [Event.OrderingKey] is replaced by its hash. Nil: each goes as soon as it can, whatever its OrderingKey.
 	OrderingKey func(ev Event) string
 
 	Order       OrderPolicy   // what happens to an ordering key behind a dead letter; zero: [BlockBehindDeadLetter]

@@ -9,15 +9,18 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/signalpost/webhook/internal/ids"
 )
 
 // What a stored event has beside the request's headers, under names that no request can have.
 const (
-	inboxEventID = ":id"    // the sender's
-	inboxType    = ":type"  // the sender's, where it is no valid [Event.Type]
-	inboxScope   = ":scope" // of the idempotency key
+	inboxEventID = ":id"     // the sender's
+	inboxType    = ":type"   // the sender's, where it is no valid [Event.Type]
+	inboxSigned  = ":signed" // the sender's ID, as the signed part says
+	inboxTime    = ":time"   // when it happened, as the sender says
+	inboxScope   = ":scope"  // of the idempotency key
 	inboxKey     = ":key"
 )
 
@@ -144,12 +147,13 @@ func (in *Inbox) sending(x *received, eventID string) sending {
 	x.eventOnce.Do(x.makeEvent)
 	ev := *x.event
 	ev.Header = in.keep(ev.Header)
+	ev.OrderingKey = inboxLabel(ev.OrderingKey)
+	order := ""
 	if in.opts.OrderingKey != nil {
 		given := ev
 		given.Header = ev.Header.Clone()
-		if ev.OrderingKey = in.opts.OrderingKey(given); checkLabel(ev.OrderingKey) != "" {
-			ev.OrderingKey = storedKeyOf(ev.OrderingKey)
-		}
+		order = inboxLabel(in.opts.OrderingKey(given))
+		ev.OrderingKey = order
 	}
 	stored := ev
 	stored.ID = eventID
@@ -158,6 +162,12 @@ func (in *Inbox) sending(x *received, eventID string) sending {
 		stored.Header[name] = values
 	}
 	stored.Header[inboxScope], stored.Header[inboxKey] = []string{x.scope}, []string{x.key.ID}
+	if id := x.description.ID; id != "" {
+		stored.Header[inboxSigned] = []string{strings.ToValidUTF8(id, "\uFFFD")}
+	}
+	if at := x.description.Time; !at.IsZero() {
+		stored.Header[inboxTime] = []string{at.UTC().Format(time.RFC3339Nano)}
+	}
 	if ev.ID != "" {
 		stored.Header[inboxEventID] = []string{strings.ToValidUTF8(ev.ID, "\uFFFD")}
 	}
@@ -168,14 +178,17 @@ func (in *Inbox) sending(x *received, eventID string) sending {
 	return sending{
 		new: NewEvent{
 			Event: stored, Digest: sha256.Sum256(ev.Payload),
-			Deliveries: []NewDelivery{{ID: ids.New("dlv_"), EndpointID: in.rt.endpoint.ID, OrderingKey: ev.OrderingKey}},
+			Deliveries: []NewDelivery{{ID: ids.New("dlv_"), EndpointID: in.rt.endpoint.ID, OrderingKey: order}},
 		},
 		routes: []*route{in.rt},
 	}
 }
 
-// storedKeyOf is an ordering key that is none, as a store can keep it.
-func storedKeyOf(key string) string {
+// inboxLabel is an ordering key as a store can keep it.
+func inboxLabel(key string) string {
+	if checkLabel(key) == "" {
+		return key
+	}
 	sum := sha256.Sum256([]byte(key))
 	return hashedPrefix + hex.EncodeToString(sum[:])
 }
@@ -232,6 +245,8 @@ func (in *Inbox) received(it *item) (Event, *received) {
 	}
 	ev.Header = header.Clone()
 	x.event = &ev
+	x.description = Description{ID: take(inboxSigned), Type: ev.Type, OrderingKey: ev.OrderingKey}
+	x.description.Time, _ = time.Parse(time.RFC3339Nano, take(inboxTime)) // zero where there is none
 	x.eventOnce.Do(func() {})
 	x.keyOnce.Do(func() {})
 	return ev, x

@@ -253,6 +253,34 @@ func TestInboxHandlerGets(t *testing.T) {
 	}
 }
 
+// The profile's description of an event is kept for the handler, and orders events if that is wanted.
+func TestInboxDescription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, orders := range []bool{false, true} {
+			opts := &webhook.InboxOptions{}
+			if orders {
+				opts.OrderingKey = func(ev webhook.Event) string { return ev.OrderingKey }
+			}
+			in := newInboxTest(t, memstore.New(), opts)
+			in.then = func(ctx context.Context, ev webhook.Event) error {
+				del, _ := webhook.DeliveryFromContext(ctx)
+				desc, ok := webhook.DescriptionFromContext(ctx)
+				if !ok || desc.Type != "order_update" || desc.OrderingKey == "" || desc.OrderingKey != ev.OrderingKey || (del.OrderingKey == desc.OrderingKey) != orders {
+					t.Errorf("orders: %t: described as %+v, the event has %q, its delivery %q", orders, desc, ev.OrderingKey, del.OrderingKey)
+				}
+				return nil
+			}
+			in.post(update("7", "confirmed"), 200, false)
+			in.start()
+			time.Sleep(time.Second)
+			in.stop()
+			if len(in.ran()) != 1 {
+				t.Errorf("ran %q", in.bodies())
+			}
+		}
+	})
+}
+
 // A failed run is repeated by the schedule, or as the handler says, and ends as a dead letter.
 func TestInboxRetries(t *testing.T) {
 	failure := errors.New("the shop's database is away")

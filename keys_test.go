@@ -296,10 +296,21 @@ func TestOtherKeys(t *testing.T) {
 }
 
 func TestDescribeGett(t *testing.T) {
-	if id, eventType := DefaultProfile().Describe(&Message{Body: []byte(gettBody)}); id != "" || eventType != "order_update" {
-		t.Errorf("%q, %q", id, eventType)
-	}
-	if id, eventType := DefaultProfile().Describe(&Message{Body: []byte("no JSON")}); id != "" || eventType != "" {
-		t.Errorf("%q, %q", id, eventType)
+	for _, tc := range []struct {
+		body string
+		want Description
+	}{
+		{gettBody, Description{Type: "order_update", OrderingKey: "018f4d2a-c5b0-7c4e-9b3a-2d1e8f7a6b5c"}},
+		{`{"type":"order_create","data":{"orderId":"a:b"}}`, Description{Type: "order_create", OrderingKey: "a%3Ab"}},
+		{`{"type":"order_update","data":{"permalink_url":"https://gett.com/orders"}}`, Description{Type: "order_update"}},
+		{`{"type":"other"}`, Description{Type: "other"}},
+		{`{"type":"order_update","type":"other"}`, Description{}},
+		{"no JSON", Description{}},
+	} {
+		// The timestamp is not signed, so it is nobody's.
+		m := &Message{Header: http.Header{"Timestamp": {"1700000000"}}, Body: []byte(tc.body)}
+		if got := DefaultProfile().Describe(m); got != tc.want {
+			t.Errorf("%s: %+v, want %+v", tc.body, got, tc.want)
+		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 // maintain keeps what is known of endpoints and tenants fresh, until ctx ends.
 func (d *Dispatcher) maintain(ctx context.Context) {
 	nextTenants := time.Now()
-	for sleep(ctx, routesAge/2) {
+	for sleep(ctx, d.upkeepEvery()) {
 		if _, err := d.routes.refresh(ctx, d.routes.current.Load()); err != nil && ctx.Err() == nil {
 			d.log.Warn("webhook: reading endpoints failed; trying again", slog.Any("error", err))
 		}
@@ -20,11 +20,16 @@ func (d *Dispatcher) maintain(ctx context.Context) {
 	}
 }
 
+// upkeepEvery is half a second; where the store is to be asked less often than that, so long, but at most 10 s.
+func (d *Dispatcher) upkeepEvery() time.Duration {
+	return min(max(routesAge/2, d.opts.Poll), 10*time.Second)
+}
+
 // upkeep does what deliveries do not wait for, until ctx ends. What it calls returns soon when ctx does.
 func (d *Dispatcher) upkeep(ctx context.Context) {
 	defer d.verify.wait()
 	nextPrune := time.Now().Add(pruneEvery)
-	for sleep(ctx, routesAge/2) {
+	for sleep(ctx, d.upkeepEvery()) {
 		if d.only == "" {
 			d.life.sweep(ctx) // what an inbox keeps does not expire
 		}

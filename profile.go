@@ -22,9 +22,22 @@ type Profile struct {
 	GoneDisables bool          // 410 puts the endpoint on hold and the delivery in dead_letter at once
 
 	// For receiving.
-	Tolerance time.Duration                           // how far the signed timestamp may be off, both ways; zero: 300 s; negative: any
-	Key       KeyFunc                                 // idempotency key of a verified request; nil: [DefaultKey]
-	Describe  func(m *Message) (id, eventType string) // reads what it can from a verified request; may be nil
+	Tolerance time.Duration                // how far the signed timestamp may be off, both ways; zero: 300 s; negative: any
+	Key       KeyFunc                      // idempotency key of a verified request; nil: [DefaultKey]
+	Describe  func(m *Message) Description // reads what it can from a verified request; nil: nothing
+}
+
+// Description is what a verified request tells of its event. It is read only from what the signature covers, which in most formats is the body
+// alone: no header that anybody could have changed decides where an event goes. Fields of which the signed part says nothing are empty.
+type Description struct {
+	ID   string // of the event
+	Type string // as "order_create"
+
+	// OrderingKey is what the event is about, as the order or the object: events that share it should be processed in the order of Time, or of
+	// arrival where there is none. It is valid as [Event.OrderingKey].
+	OrderingKey string
+
+	Time time.Time // when it happened, not when it was sent
 }
 
 // Key is the idempotency key of a received request.
@@ -100,17 +113,22 @@ func (p Profile) check(op string, secrets []Secret) error {
 	case len(secrets) > maxSecrets:
 		return &FieldError{Op: op, Field: "secrets", Reason: fmt.Sprintf("are %d, want at most %d", len(secrets), maxSecrets)}
 	}
-	checker, _ := p.Scheme.(SecretChecker)
+	var checks []func(Secret) error
+	if c, ok := p.Scheme.(SecretChecker); ok {
+		checks = append(checks, c.CheckSecret)
+	}
+	if c, ok := p.Scheme.(SigningSecretChecker); ok && op == "signer" {
+		checks = append(checks, c.CheckSigningSecret)
+	}
 	for i, s := range secrets {
 		field := fmt.Sprintf("secrets[%d]", i)
 		if s.IsZero() {
 			return &FieldError{Op: op, Field: field, Reason: "is empty", Cause: ErrEmptySecret}
 		}
-		if checker == nil {
-			continue
-		}
-		if err := checker.CheckSecret(s); err != nil {
-			return &FieldError{Op: op, Field: field, Reason: strings.TrimPrefix(err.Error(), "webhook: "), Cause: err}
+		for _, check := range checks {
+			if err := check(s); err != nil {
+				return &FieldError{Op: op, Field: field, Reason: strings.TrimPrefix(err.Error(), "webhook: "), Cause: err}
+			}
 		}
 	}
 	return nil

@@ -228,7 +228,7 @@ func Middleware(v *Verifier, opts *ReceiveOptions) func(http.Handler) http.Handl
 // newReceiver is Middleware over the functions of a verifier.
 func newReceiver(
 	verify func(*Message) (Verification, error), key KeyFunc,
-	describe func(*Message) (id, eventType string), opts *ReceiveOptions,
+	describe func(*Message) Description, opts *ReceiveOptions,
 ) func(http.Handler) http.Handler {
 	o, err := opts.withDefaults()
 	if o.Key == nil {
@@ -259,7 +259,7 @@ type receiver struct {
 	opts     ReceiveOptions // with defaults
 	wrong    error          // what is wrong with the options
 	verify   func(*Message) (Verification, error)
-	describe func(*Message) (id, eventType string)
+	describe func(*Message) Description
 	next     http.Handler
 	clock    *storeClock
 	kept     *unrecorded

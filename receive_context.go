@@ -17,9 +17,10 @@ import (
 )
 
 // FromContext returns the event that a handler behind [Middleware] was called for: verified and, with a dedupe store, not
-// processed before. ID and Type are what the verifier's profile can read from the request, and may be empty; Tenant is
-// the scope that the options gave; Payload is the body, which must not be modified; Header is a copy of the request's without
-// Authorization, Proxy-Authorization and Cookie. Elsewhere it returns the zero Event.
+// processed before. ID, Type and OrderingKey are what the verifier's profile reads from the signed part of the request (see [Description]), and may be
+// empty; but an ID that the format carries in a header goes first, signed or not ([Verification].EventID). Tenant is the scope that the options gave;
+// Payload is the body, which must not be modified; Header is a copy of the request's without Authorization, Proxy-Authorization
+// and Cookie. Elsewhere it returns the zero Event.
 func FromContext(ctx context.Context) Event {
 	x := receivedFrom(ctx)
 	if x == nil {
@@ -80,7 +81,7 @@ type received struct {
 	ctx          receivedContext // outlives the client; everything after the verification runs on it or below it
 	first        lateContext     // the first context that handlerContext gives
 	verification Verification
-	describe     func(*Message) (id, eventType string)
+	describe     func(*Message) Description
 	tenant       string    // the scope that the options gave
 	scope        string    // as the store gets it
 	heldUntil    time.Time // by this process's clock
@@ -89,8 +90,9 @@ type received struct {
 	beginReq     BeginRequest
 	finishReq    FinishRequest
 
-	eventOnce sync.Once
-	event     *Event // made when it is asked for
+	eventOnce   sync.Once
+	event       *Event // made when it is asked for, with
+	description Description
 
 	keyOnce sync.Once
 	keyOf   KeyFunc
@@ -103,7 +105,7 @@ type receivedBody struct{ bytes.Reader }
 
 func (*receivedBody) Close() error { return nil }
 
-func newReceived(r *http.Request, body []byte, describe func(*Message) (id, eventType string), key KeyFunc) *received {
+func newReceived(r *http.Request, body []byte, describe func(*Message) Description, key KeyFunc) *received {
 	x := &received{describe: describe, keyOf: key}
 	// Formats that sign the URL need all of it; a server's request has the path alone. Behind a proxy this is the inner one.
 	x.url = *r.URL
@@ -146,7 +148,8 @@ func (x *received) makeEvent() {
 	}
 	x.event = &Event{Payload: x.msg.Body, Tenant: x.tenant, Header: header}
 	if x.describe != nil {
-		x.event.ID, x.event.Type = x.describe(&x.msg)
+		x.description = x.describe(&x.msg)
+		x.event.ID, x.event.Type, x.event.OrderingKey = x.description.ID, x.description.Type, x.description.OrderingKey
 	}
 	if x.verification.EventID != "" {
 		x.event.ID = x.verification.EventID
@@ -192,7 +195,7 @@ func (x *received) idempotencyKey() (Key, error) {
 		k, err := x.keyOf(&x.msg)
 		if err != nil && x.msg.EventID == "" && x.describe != nil {
 			// The format carries the event's ID in the body, which is parsed only for a key that misses it.
-			if x.msg.EventID, _ = x.describe(&x.msg); x.msg.EventID != "" {
+			if x.msg.EventID = x.describe(&x.msg).ID; x.msg.EventID != "" {
 				k, err = x.keyOf(&x.msg)
 			}
 		}

@@ -55,7 +55,9 @@ func recvDigestKey(m *Message) (Key, error) {
 	return Key{ID: m.Header.Get("X-Key"), Digest: sha256.Sum256(m.Body)}, nil
 }
 
-func recvDescribe(m *Message) (id, eventType string) { return m.Header.Get("X-Id"), "order_create" }
+func recvDescribe(m *Message) Description {
+	return Description{ID: m.Header.Get("X-Id"), Type: "order_create"}
+}
 
 // recvMiddleware is Middleware over the verifier above. Unless the options say otherwise it logs nowhere.
 func recvMiddleware(o *ReceiveOptions) func(http.Handler) http.Handler {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/signalpost/webhook"
 	"github.com/signalpost/webhook/memstore"
+	"github.com/signalpost/webhook/webhooktest"
 )
 
 func TestFanOut(t *testing.T) {
@@ -56,44 +57,34 @@ func TestFanOut(t *testing.T) {
 // A new address and a new secret apply to retries that wait already.
 func TestChangesApplyToWaitingRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		rc := &receiver{answer: func(r *http.Request, _ int) (int, http.Header, error) {
-			if r.URL.Host == "acme.example" {
-				return 500, nil, nil
-			}
-			return 200, nil, nil
-		}}
-		r := &running{store: memstore.New(), rc: rc}
-		r.start(t, webhook.DispatcherOptions{})
-		ep := endpoint(t, "acme")
-		if err := r.PutEndpoint(t.Context(), ep); err != nil {
+		net := webhooktest.NewNetwork(t)
+		before, after := net.Receiver("https://acme.example/hooks", webhooktest.Fail(500)), net.Receiver("https://moved.example/hooks")
+		old, rotated := before.Endpoint(), after.Endpoint()
+		rotated.ID = old.ID
+		before.Verify(t, webhook.DefaultProfile())
+		after.Verify(t, webhook.DefaultProfile())
+		store := memstore.New()
+		hooks, err := webhook.NewDispatcher(store, net.Options(&webhook.DispatcherOptions{Logger: quiet()}))
+		if err != nil {
 			t.Fatal(err)
 		}
-		r.send(t, webhook.Event{Type: "x", Payload: []byte("{}")})
+		go hooks.Run(t.Context())
+		if err := hooks.PutEndpoint(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		id, err := hooks.Send(t.Context(), webhook.Event{Type: "x", Payload: []byte("{}")})
+		if err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(10 * time.Second)
-		ep.URL = "https://moved.example/hooks"
-		rotated, err := webhook.ParseSecret("fedcba9876543210fedcba9876543210")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ep.Secrets = []webhook.Secret{rotated}
 		// The change is made by another process: this one sees it within a second.
-		if err := r.store.PutEndpoint(t.Context(), ep); err != nil {
+		if err := store.PutEndpoint(t.Context(), rotated); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
-		got := rc.requests()
-		if len(got) != 2 || got[1].url != ep.URL {
-			t.Fatalf("received %+v, want the second attempt at the new address", got)
-		}
-		verifier, err := webhook.NewVerifier(rotated)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := verifier.Verify(got[1].header, []byte(got[1].body)); err != nil {
-			t.Errorf("the second attempt is not signed with the new secret: %v", err)
-		}
-		if _, err := verifier.Verify(got[0].header, []byte(got[0].body)); err == nil {
-			t.Error("the first attempt verifies with a secret that did not exist then")
+		after.WaitFor(t, time.Minute, id)
+		before.RequireAttempts(t, id, 1)
+		if got := before.Requests()[0]; got.Status != 500 {
+			t.Errorf("the first attempt was not signed with the first secret: %v", got)
 		}
 	})
 }

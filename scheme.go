@@ -33,6 +33,12 @@ type SecretChecker interface {
 	CheckSecret(s Secret) error
 }
 
+// SigningSecretChecker is what a [Scheme] also implements when not every secret that verifies can sign too, as a public key cannot.
+// Making a [Signer] fails with the error, which must not show the secret, and so does an endpoint with such a secret.
+type SigningSecretChecker interface {
+	CheckSigningSecret(s Secret) error
+}
+
 // HeaderNamer is what a [Scheme] also implements to name the headers that it sets, in any case of letters. An endpoint that signs with it
 // is refused if its Header, Auth or SequenceHeader sets one of them, and on attempts for such an endpoint what an event or a hook has set
 // there is dropped before Sign is called. Other endpoints may use the names as they like.
@@ -60,7 +66,7 @@ type Verification struct {
 	Scheme     string    // name of the scheme
 	Secret     int       // index of the secret that matched
 	Timestamp  time.Time // when it was signed, to the second, in UTC; zero when the format does not say
-	EventID    string    // from the format's headers; "" when it has none
+	EventID    string    // from the format's headers, which TradeGecko does not sign; "" when it has none
 	APIVersion string    // as received; "" when the format has none, or none came
 
 	// UnknownVersion is set when APIVersion is not the one this library was written for. It is reported, not refused.

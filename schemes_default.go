@@ -92,8 +92,12 @@ func apiVersion(h http.Header) (string, error) {
 	return version, nil
 }
 
-// describeGett reads the event's type; Gett's events have no ID.
-func describeGett(m *Message) (id, eventType string) {
-	eventType, _ = jsonText(m.Body, "type")
-	return "", eventType
+// describeGett reads type and order. Gett's events have no ID and no time of their own, and Timestamp is neither signed nor theirs.
+func describeGett(m *Message) Description {
+	eventType, order := gettOrder(m.Body)
+	if eventType == "" {
+		eventType, _ = jsonText(m.Body, "type")
+		return Description{Type: eventType}
+	}
+	return Description{Type: eventType, OrderingKey: JoinKey(order)}
 }

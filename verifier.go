@@ -71,7 +71,7 @@ type Verifier struct {
 
 	// For Middleware, from the profile.
 	key      KeyFunc
-	describe func(m *Message) (id, eventType string)
+	describe func(m *Message) Description
 	success  SuccessRule
 }
 

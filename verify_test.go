@@ -139,7 +139,7 @@ func TestVerificationGivesUp(t *testing.T) {
 		var told []webhook.HealthInfo
 		rc := &challenged{answer: func(string) (int, string) { return 404, "" }}
 		r := &running{store: memstore.New()}
-		r.start(t, webhook.DispatcherOptions{Transport: rc, Poll: time.Minute, Trace: &webhook.Trace{Health: func(_ context.Context, i webhook.HealthInfo) { told = append(told, i) }}})
+		r.start(t, webhook.DispatcherOptions{Transport: rc, Poll: 500 * time.Millisecond, Trace: &webhook.Trace{Health: func(_ context.Context, i webhook.HealthInfo) { told = append(told, i) }}})
 		put(t, r.Dispatcher, verified(t, "acme", webhook.VerifyPing))
 		began := time.Now()
 		id := r.send(t, webhook.Event{Type: "a"})

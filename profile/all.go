@@ -7,10 +7,10 @@ package profile
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"time"
 
 	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/internal/object"
 )
 
 // All returns every profile here, for a dispatcher that is to know them by name.
@@ -36,29 +36,11 @@ func delays(list ...time.Duration) webhook.Schedule {
 	return webhook.Schedule{Kind: "list", List: list}
 }
 
-// bodyFields reads a few string members of a JSON body; what is absent or of another kind stays empty.
-type bodyFields struct {
-	ID        text `json:"id"`
-	Type      text `json:"type"`
-	Event     text `json:"event"`
-	EventType text `json:"event_type"`
-}
-
-// text is a JSON string, or "" for anything else.
-type text string
-
-func (t *text) UnmarshalJSON(data []byte) error {
-	var s string
-	if json.Unmarshal(data, &s) == nil {
-		*t = text(s)
+// describe reads a JSON body, exactly: a body in which a name comes twice, which readers understand differently, tells nothing.
+func describe(m *webhook.Message, read func(o *object.Object) webhook.Description) webhook.Description {
+	o := object.Parse("describe", m.Body)
+	if o.Err() != nil {
+		return webhook.Description{}
 	}
-	return nil
-}
-
-func readBody(body []byte) bodyFields {
-	var f bodyFields
-	if json.Unmarshal(body, &f) != nil {
-		return bodyFields{}
-	}
-	return f
+	return read(o)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/internal/object"
 )
 
 // GetHook is the webhooks that GetHook sends to destinations: Webhook-Signature holds t=<unix seconds of the attempt> and
@@ -22,9 +23,10 @@ func GetHook() webhook.Profile {
 		Success:   success2xx(),
 		Tolerance: webhook.DefaultTolerance,
 		Key:       webhook.KeyFromBody(),
-		Describe: func(m *webhook.Message) (id, eventType string) {
-			f := readBody(m.Body)
-			return string(f.ID), string(f.Type)
+		Describe: func(m *webhook.Message) webhook.Description {
+			return describe(m, func(o *object.Object) webhook.Description { // t is the attempt's time, not the event's
+				return webhook.Description{ID: o.Text("id"), Type: o.Text("type")}
+			})
 		},
 	}
 }

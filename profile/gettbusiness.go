@@ -2,9 +2,11 @@ package profile
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/internal/object"
 )
 
 // GettBusiness is the webhooks of Gett's business API (rides): "sha256=" and the base64 HMAC-SHA256 of the body, under the
@@ -31,9 +33,23 @@ func GettBusiness(header string) webhook.Profile {
 		Success:   success2xx(),
 		Tolerance: anyAge,
 		Key:       webhook.KeyFromJSON("id"),
-		Describe: func(m *webhook.Message) (id, eventType string) {
-			f := readBody(m.Body)
-			return string(f.ID), string(f.EventType)
-		},
+		Describe:  describeGettBusiness,
 	}
+}
+
+// describeGettBusiness reads the envelope, and what the message within it is about.
+func describeGettBusiness(m *webhook.Message) webhook.Description {
+	return describe(m, func(o *object.Object) webhook.Description {
+		d := webhook.Description{ID: o.Text("id"), Type: o.Text("event_type"), Time: o.Time("timestamp")}
+		inner := object.Parse("describe", []byte(o.Text("message")))
+		if inner.Err() != nil {
+			return d
+		}
+		if id, ok := inner.Int("order_id"); ok {
+			d.OrderingKey = webhook.JoinKey("order", strconv.FormatInt(id, 10))
+		} else if id := inner.Text("delivery_id"); id != "" {
+			d.OrderingKey = webhook.JoinKey("delivery", id)
+		}
+		return d
+	})
 }

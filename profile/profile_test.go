@@ -291,8 +291,8 @@ func TestProfilesAreComplete(t *testing.T) {
 		names[p.Name] = true
 		p.Describe(&webhook.Message{}) // of nothing, and of anything
 		for _, body := range []string{"", "null", "[]", "7", `{"id":7,"type":[],"event":{},"event_type":null}`, "{"} {
-			if id, eventType := p.Describe(&webhook.Message{Header: http.Header{}, Body: []byte(body)}); id != "" || eventType != "" {
-				t.Errorf("%s describes %q as %q, %q", p.Name, body, id, eventType)
+			if got := p.Describe(&webhook.Message{Header: http.Header{}, Body: []byte(body)}); got != (webhook.Description{}) {
+				t.Errorf("%s describes %q as %+v", p.Name, body, got)
 			}
 		}
 	}
@@ -308,11 +308,11 @@ func TestRules(t *testing.T) {
 		gone     bool
 		describe string
 	}{
-		{Gett(), "[30s 2m0s 10m0s 1h0m0s 6h0m0s]", 30 * time.Second, webhook.SuccessRule{From: 200, To: 299}, false, " order_update"},
-		{GettBusiness(""), "[]", 30 * time.Second, webhook.SuccessRule{From: 200, To: 299}, false, "01e829ee-5d79-467b-89e1-1cd1741ab177 status_changed"},
-		{TradeGecko(), "sidekiq 25", 10 * time.Second, webhook.SuccessRule{From: 200, To: 399}, true, "0c7d9e3a fulfillment.create"},
-		{GetHook(), "[30s 2m0s 10m0s 1h0m0s]", 30 * time.Second, webhook.SuccessRule{From: 200, To: 299}, false, " payment.succeeded"},
-		{StandardWebhooks(), "[5s 5m0s 30m0s 2h0m0s 5h0m0s 10h0m0s 14h0m0s 20h0m0s 24h0m0s]", 20 * time.Second, webhook.SuccessRule{From: 200, To: 299}, true, "msg_p5jXN8AQM9LWM0D4loKWxJek "},
+		{Gett(), "[30s 2m0s 10m0s 1h0m0s 6h0m0s]", 30 * time.Second, webhook.SuccessRule{From: 200, To: 299}, false, " order_update 018f4d2a-c5b0-7c4e-9b3a-2d1e8f7a6b5c"},
+		{GettBusiness(""), "[]", 30 * time.Second, webhook.SuccessRule{From: 200, To: 299}, false, "01e829ee-5d79-467b-89e1-1cd1741ab177 status_changed order:70692316 2025-09-15T15:11:51.740212996Z"},
+		{TradeGecko(), "sidekiq 25", 10 * time.Second, webhook.SuccessRule{From: 200, To: 399}, true, " fulfillment.create fulfillment:1234567 2018-12-31T16:00:00Z"},
+		{GetHook(), "[30s 2m0s 10m0s 1h0m0s]", 30 * time.Second, webhook.SuccessRule{From: 200, To: 299}, false, " payment.succeeded "},
+		{StandardWebhooks(), "[5s 5m0s 30m0s 2h0m0s 5h0m0s 10h0m0s 14h0m0s 20h0m0s 24h0m0s]", 20 * time.Second, webhook.SuccessRule{From: 200, To: 299}, true, "msg_p5jXN8AQM9LWM0D4loKWxJek  "},
 	} {
 		p := tc.profile
 		got := fmt.Sprint(p.Schedule.List)
@@ -324,9 +324,13 @@ func TestRules(t *testing.T) {
 		}
 		for _, v := range vectors {
 			if v.profile.Name == p.Name {
-				id, eventType := p.Describe(&webhook.Message{Header: headerOf(v.want), Body: []byte(v.body)})
-				if id+" "+eventType != tc.describe {
-					t.Errorf("%s: described as %q, want %q", p.Name, id+" "+eventType, tc.describe)
+				d := p.Describe(&webhook.Message{Header: headerOf(v.want), Body: []byte(v.body)})
+				got := fmt.Sprintf("%s %s %s", d.ID, d.Type, d.OrderingKey)
+				if !d.Time.IsZero() {
+					got += " " + d.Time.Format(time.RFC3339Nano)
+				}
+				if got != tc.describe {
+					t.Errorf("%s: described as %q, want %q", p.Name, got, tc.describe)
 				}
 			}
 		}

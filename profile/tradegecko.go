@@ -1,9 +1,13 @@
 package profile
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/internal/gecko"
+	"github.com/signalpost/webhook/internal/object"
 )
 
 const headerGeckoDelivery = "X-Gecko-Delivery"
@@ -18,7 +22,8 @@ const headerGeckoDelivery = "X-Gecko-Delivery"
 //
 // The key is X-Gecko-Delivery, or the body where that is absent. That header is not signed: whoever has seen a valid request can
 // send it again under another. Since equal bodies say the same (they carry no state, only what to fetch),
-// [webhook.KeyFromBody] is the safer key where handlers only fetch.
+// [webhook.KeyFromBody] is the safer key where handlers only fetch. Event types are told in the singular, as in TradeGecko's list of
+// events, whichever way they came; the event's ID is in that header alone and so not in what [webhook.Profile].Describe tells.
 func TradeGecko() webhook.Profile {
 	return webhook.Profile{
 		Name: "tradegecko",
@@ -34,9 +39,7 @@ func TradeGecko() webhook.Profile {
 		GoneDisables: true,
 		Tolerance:    anyAge,
 		Key:          tradeGeckoKey,
-		Describe: func(m *webhook.Message) (id, eventType string) {
-			return m.Header.Get(headerGeckoDelivery), string(readBody(m.Body).Event)
-		},
+		Describe:     describeTradeGecko,
 	}
 }
 
@@ -45,4 +48,19 @@ func tradeGeckoKey(m *webhook.Message) (webhook.Key, error) {
 		return webhook.KeyFromBody()(m)
 	}
 	return webhook.KeyFromHeader(headerGeckoDelivery)(m)
+}
+
+// describeTradeGecko reads the body: it has no ID.
+func describeTradeGecko(m *webhook.Message) webhook.Description {
+	return describe(m, func(o *object.Object) webhook.Description {
+		d := webhook.Description{Type: gecko.Name(o.Text("event"))}
+		if id, ok := o.Int("object_id"); ok {
+			resource, _, _ := strings.Cut(d.Type, ".")
+			d.OrderingKey = webhook.JoinKey(resource, strconv.FormatInt(id, 10))
+		}
+		if seconds, ok := o.Int("timestamp"); ok && seconds > 0 && seconds <= 253402300799 { // 9999-12-31
+			d.Time = time.Unix(seconds, 0).UTC()
+		}
+		return d
+	})
 }

@@ -236,3 +236,19 @@ func TestWeRefuseMore(t *testing.T) {
 		}
 	}
 }
+
+// The library knows v1 alone: it takes the v1 of a header that has v1a too, which is how senders change over.
+func TestTheyAcceptOursBesideV1a(t *testing.T) {
+	secret := webhook.GenerateSecret()
+	ours := signer(t, profile.GenerateStandardKey(), secret)
+	m := &webhook.Message{Header: http.Header{}, Body: []byte(bodies[1]), EventID: "evt_1"}
+	if err := ours.SignMessage(m, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if value := m.Header.Get("webhook-signature"); !strings.HasPrefix(value, "v1a,") || !strings.Contains(value, " v1,") {
+		t.Fatalf("signed %s", value)
+	}
+	if err := peer(t, secret).Verify(m.Body, m.Header); err != nil {
+		t.Error(err)
+	}
+}
