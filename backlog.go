@@ -100,6 +100,7 @@ type admission struct {
 	id    gaugeID
 	bound int
 	n     int
+	spare int    // that are not to be taken
 	g     *gauge // once it is taken
 }
 
@@ -199,7 +200,7 @@ func (b *backlogs) enter(room []admission) (look, unknown bool, full error) {
 		}
 		w.g, g.used, g.fresh = g, now, false
 		g.wanted = max(g.wanted, g.waiting()+w.n)
-		over := !g.at.IsZero() && g.waiting()+w.n > w.bound
+		over := !g.at.IsZero() && g.waiting()+w.n > w.bound-w.spare
 		if over && full == nil {
 			full = &BacklogError{EndpointID: w.id.endpoint, Tenant: w.id.tenant, Waiting: g.waiting(), New: w.n, Limit: w.bound}
 		}

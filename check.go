@@ -314,3 +314,11 @@ func (r *EndRequest) Validate() error {
 	}
 	return nil
 }
+
+// Validate returns a [*FieldError] when r asks for a state that nobody may ask for. A store calls it before anything else.
+func (r *ChangeReplayRequest) Validate() error {
+	if r.State != ReplayRunning && r.State != ReplayPaused && r.State != ReplayCanceled {
+		return &FieldError{Op: "change replay", Field: "State", Reason: fmt.Sprintf("is %q, want running, paused or canceled", r.State)}
+	}
+	return nil
+}

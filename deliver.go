@@ -98,7 +98,7 @@ func (d *Dispatcher) try(ctx context.Context, rt *route, it *item) (Outcome, tim
 	}
 	outcome, ours := d.ownFault(rt, it, a, &res)
 	if !ours {
-		if res.tells() {
+		if res.tells() && it.Delivery.Replay == "" { // what is sent again by hand says nothing about how it goes
 			d.health.observe(rt, it, a, res.RetryAfter)
 		}
 		outcome = d.judge(ctx, rt, it, a, res.RetryAfter)
@@ -145,7 +145,9 @@ func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt,
 	o.BehindDeadLetter = rt.endpoint.Order
 	if a.Status == 410 && a.Error == "" && rt.profile.GoneDisables {
 		o.Next, o.Reason = DeadLetter, "the endpoint said that it is gone (410)"
-		d.health.gone(ctx, rt, o.Reason)
+		if it.Delivery.Replay == "" {
+			d.health.gone(ctx, rt, o.Reason)
+		}
 		return o
 	}
 	delay, again := rt.schedule.Next(a.Number, rand.Float64())

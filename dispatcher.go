@@ -52,6 +52,8 @@ type DispatcherOptions struct {
 	// return quickly. It is asked about once a second for each tenant that has endpoints.
 	Tenants func(tenant string) TenantPolicy
 
+	Retention Retention // how long records are kept; zero: for good
+
 	Alarms Alarms // what [Trace.Alarm] tells of; zero: the defaults
 
 	// AllowPrivate lets every endpoint be at a private, loopback, link-local or otherwise special address. Whoever
@@ -107,6 +109,7 @@ type Dispatcher struct {
 	life       *life
 	backlogs   *backlogs
 	alarms     *alarms
+	replays    *replays
 }
 
 // NewDispatcher returns a dispatcher on a store. It starts nothing. opts may be nil; it is copied. Endpoints in code and
@@ -149,6 +152,7 @@ func NewDispatcher(store Store, opts *DispatcherOptions) (*Dispatcher, error) {
 	d.completer = newCompleter(d)
 	d.tenants, d.transports, d.health, d.verify = newTenants(d), newTransports(d), newHealth(d), newVerification(d)
 	d.life, d.backlogs, d.alarms = newLife(d), newBacklogs(d), newAlarms(d)
+	d.replays = newReplays(d)
 	d.unknown.tenant = d.tenants.get("")
 	if reason := d.backlogs.check(d.opts.Alarms.Backlog); reason != "" {
 		return nil, &FieldError{Op: "dispatcher", Field: "Alarms", Reason: "Backlog " + reason}
@@ -192,6 +196,9 @@ func (o *DispatcherOptions) setDefaults() error {
 	}
 	if o.LeaseMargin < time.Second {
 		return &FieldError{Op: "dispatcher", Field: "LeaseMargin", Reason: fmt.Sprintf("is %v, want at least 1s: an outcome must be recorded within it", o.LeaseMargin)}
+	}
+	if err := o.Retention.check(); err != nil {
+		return err
 	}
 	if o.Alarms.Backlog < 0 {
 		return &FieldError{Op: "dispatcher", Field: "Alarms", Reason: fmt.Sprintf("Backlog is %d, want 0 (none) or more", o.Alarms.Backlog)}
@@ -262,6 +269,8 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	feeders.Go(func() { d.maintain(ctx) })
 	feeders.Go(func() { d.upkeep(ctx) })
 	feeders.Go(func() { d.health.run(ctx) })
+	feeders.Go(func() { d.retain(ctx) })
+	feeders.Go(func() { d.replays.run(ctx) })
 	end := make(chan struct{})
 	recorder.Go(func() { d.completer.run(records, end) })
 

@@ -37,6 +37,10 @@ type Trace struct {
 	// is kept again.
 	Alarm func(ctx context.Context, info AlarmInfo)
 
+	// Replay is called when a replay has begun, was paused, resumed or canceled, by the process that asked for it, and when it is done, by
+	// the one that did its last step. A crash at that moment loses the call, not the state.
+	Replay func(ctx context.Context, info ReplayInfo)
+
 	// SuppressedRepeat is called when a received request is answered from memory instead of by the handler.
 	SuppressedRepeat func(ctx context.Context, info SuppressedRepeatInfo)
 }
@@ -82,6 +86,11 @@ type DeadLetterInfo struct {
 type ExpiredInfo struct {
 	Delivery Delivery
 	Reason   string // in words
+}
+
+// ReplayInfo is what [Trace.Replay] gets.
+type ReplayInfo struct {
+	Replay Replay // as it is from now on
 }
 
 // HealthKind is what [Trace.Health] tells of.

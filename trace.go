@@ -108,6 +108,14 @@ func (d *Dispatcher) traceHealth(ctx context.Context, info HealthInfo) {
 	d.opts.Trace.Health(ctx, info)
 }
 
+func (d *Dispatcher) traceReplay(ctx context.Context, r Replay) {
+	if d.opts.Trace.Replay == nil {
+		return
+	}
+	defer d.guard("Replay")
+	d.opts.Trace.Replay(ctx, ReplayInfo{Replay: r})
+}
+
 func (d *Dispatcher) traceDeadLetter(ctx context.Context, f finished) {
 	d.log.LogAttrs(ctx, slog.LevelError, "webhook: dead letter", slog.String("event", f.item.Event.ID),
 		slog.String("endpoint", f.outcome.EndpointID), slog.String("delivery", f.outcome.DeliveryID), slog.String("reason", f.outcome.Reason))

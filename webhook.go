@@ -8,7 +8,7 @@
 // ([DispatcherOptions]). [Dispatcher.Send] stores an [Event] with one [Delivery] for each [Endpoint] that subscribes to it;
 // [Dispatcher.SendTx] does so within the caller's own transaction. [Dispatcher.Run] delivers: it makes an [Attempt],
 // and on failure further ones by the endpoint's [Schedule], until one succeeds or the delivery ends as a dead letter. Any number of processes may
-// send, and any number may run, on one store.
+// send, and any number may run, on one store. [Dispatcher.Replay] sends again what a [Filter] matches.
 //
 // # Receiving
 //
@@ -193,6 +193,8 @@ type Delivery struct {
 	ExpiresAt   time.Time // when it is given up if it is not delivered by then; zero: never
 	CreatedAt   time.Time
 	FinishedAt  time.Time // zero until the state is final
+	Replay      string    // ID of the [Replay] that made it, or [ManualReplay]; "" for what Send made
+	ReplayOf    string    // ID of the delivery that it repeats; "" when it repeats none
 }
 
 // Attempt is one HTTP try of a delivery.

@@ -1,7 +1,7 @@
 // Package memstore keeps everything that webhooks need in memory: for tests, for trying things out, and for services that
 // can bear to lose what is waiting when the process ends. It implements every store interface of package webhook:
 // [webhook.Store], [webhook.HoldStore], [webhook.StateStore], [webhook.LifeStore], [webhook.EndpointStore], [webhook.DedupeStore],
-// [webhook.QueryStore] and [webhook.Pruner].
+// [webhook.QueryStore], [webhook.Pruner], [webhook.Eraser] and [webhook.ReplayStore].
 //
 // It starts no goroutine, reads the clock with time.Now only, and never blocks while it holds its lock, so it works under
 // testing/synctest. "Durable" means here: until the process ends.
@@ -11,7 +11,7 @@
 // A waiting delivery takes about 900 bytes besides its payload, which deliveries of one event share.
 // Finished deliveries stay readable, with their events and attempts, up to [Options.KeepFinished]; beyond that the one that finished
 // first is forgotten, and an event with its last delivery. What else grows until it is pruned: the IDs of
-// forgotten events (about 150 bytes each; [Store.Prune] with EventIDsBefore) and expired idempotency keys (Prune with DedupeKeys).
+// forgotten events (about 150 bytes each; [Store.Prune] with EventIDsBefore), replays (about 500 bytes each, for good) and expired idempotency keys (Prune with DedupeKeys).
 // Endpoints ever sent to, ordering keys ever used and deleted endpoints cost some hundred bytes each, for good.
 package memstore
 
@@ -54,6 +54,10 @@ type Store struct {
 	history   sorted[finished] // in the order of finishing
 	orphans   sorted[*eventID] // IDs whose event is forgotten, in the order of storing
 
+	failed     sorted[*row]   // those that ended otherwise than delivered, by ID
+	unmatched  sorted[*event] // events without deliveries, by ID
+	eventsByID sorted[*event] // all; kept from the first question on, for sends need not pay for it
+
 	states       sorted[*endpointState] // those with a version, in the order of version
 	stateVersion int64
 
@@ -61,6 +65,8 @@ type Store struct {
 	regByID    sorted[*registration] // those not deleted
 	changes    *list.List            // of *registration, in the order of version
 	version    int64
+
+	replays map[string]*replay
 
 	keys      map[dedupeID]*dedupe
 	keyHolds  sorted[*dedupe] // those held
@@ -76,6 +82,8 @@ var (
 	_ webhook.DedupeStore   = (*Store)(nil)
 	_ webhook.QueryStore    = (*Store)(nil)
 	_ webhook.Pruner        = (*Store)(nil)
+	_ webhook.Eraser        = (*Store)(nil)
+	_ webhook.ReplayStore   = (*Store)(nil)
 )
 
 // New returns an empty store with default [Options].
@@ -101,9 +109,12 @@ func NewWithOptions(opts *Options) *Store {
 		states:     sorted[*endpointState]{cmp: statesByVersion},
 		history:    sorted[finished]{cmp: func(a, b finished) int { return cmp.Compare(a.n, b.n) }},
 		orphans:    sorted[*eventID]{cmp: idsByAge},
+		failed:     sorted[*row]{cmp: rowsByID},
+		unmatched:  sorted[*event]{cmp: eventsByID},
 		registered: make(map[string]*registration),
 		regByID:    sorted[*registration]{cmp: func(a, b *registration) int { return strings.Compare(a.ep.ID, b.ep.ID) }},
 		changes:    list.New(),
+		replays:    make(map[string]*replay),
 		keys:       make(map[dedupeID]*dedupe),
 		keyHolds:   sorted[*dedupe]{cmp: keysByExpiry},
 		keyExpiry:  sorted[*dedupe]{cmp: keysByExpiry},
@@ -132,6 +143,7 @@ func (s *Store) endpoint(id string) *endpointState {
 			id:      id,
 			keys:    make(map[string]*orderKey),
 			byID:    sorted[*row]{cmp: rowsByID},
+			failed:  sorted[*row]{cmp: rowsByID},
 			parked:  sorted[waiting]{cmp: byDue},
 			blocked: sorted[*orderKey]{cmp: keysByBlock},
 		}

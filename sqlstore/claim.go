@@ -61,6 +61,7 @@ type pickedRow struct {
 	reason                            string
 	leaseEnd                          int64
 	expiresAt                         sql.NullInt64
+	replay, replayOf                  sql.NullString
 }
 
 // Claim implements [webhook.Store]. Events are read in the claiming transaction, or before, so that a claim which fails has leased nothing.
@@ -225,7 +226,7 @@ func (c *claimState) result(events map[string]webhook.Event) (*webhook.ClaimResu
 			Delivery: webhook.Delivery{
 				ID: r.id, EventID: r.eventID, EndpointID: r.endpointID, OrderingKey: r.orderKey, Sequence: r.seq, State: webhook.Delivering,
 				Reason: r.reason, Attempts: r.attempts, DueAt: fromMicros(r.leaseEnd), CreatedAt: fromMicros(r.createdAt),
-				ExpiresAt: fromOptMicros(r.expiresAt),
+				ExpiresAt: fromOptMicros(r.expiresAt), Replay: r.replay.String, ReplayOf: r.replayOf.String,
 			},
 			Event: event, Token: r.token, LeaseUntil: fromMicros(r.leaseEnd),
 		})

@@ -24,7 +24,7 @@ const (
 	AND (owner IS NULL OR due_at <= ?) AND (expires_at IS NULL OR expires_at <> 0) ORDER BY due_at LIMIT {limit}`
 
 	// In order of ID, as completions do.
-	endLock = `SELECT id, event_id, endpoint_id, class, due_at, attempts, created_at, owner IS NOT NULL, order_key, seq, expires_at
+	endLock = `SELECT id, event_id, endpoint_id, class, due_at, attempts, created_at, owner IS NOT NULL, order_key, seq, expires_at, replay, replay_of
 FROM {prefix}queue WHERE id {in} ORDER BY id {lock}`
 
 	endRecord = `UPDATE {prefix}delivery SET state = ?, reason = ?, finished_at = ?,
@@ -197,9 +197,10 @@ func (s *Store) lockQueue(ctx context.Context, q querier, ids []string) (map[str
 			r := &endRow{}
 			d := &r.d
 			var created int64
-			var orderKey sql.NullString
+			var orderKey, replay, replayOf sql.NullString
 			var expires sql.NullInt64
-			err := rows.Scan(&d.ID, &d.EventID, &d.EndpointID, &r.class, &r.due, &d.Attempts, &created, &r.owned, &orderKey, &d.Sequence, &expires)
+			err := rows.Scan(&d.ID, &d.EventID, &d.EndpointID, &r.class, &r.due, &d.Attempts, &created, &r.owned, &orderKey, &d.Sequence, &expires, &replay, &replayOf)
+			d.Replay, d.ReplayOf = replay.String, replayOf.String
 			d.OrderingKey, d.CreatedAt, d.ExpiresAt, r.over = orderKey.String, fromMicros(created), fromOptMicros(expires), isOver(expires)
 			locked[d.ID] = r
 			return err
@@ -247,7 +248,11 @@ func (s *Store) endRows(ctx context.Context, q querier, req *webhook.EndRequest,
 			}
 		}
 	}
-	return nil
+	failed := make([]failedRow, len(rows))
+	for i, r := range rows {
+		failed[i] = failedRow{string(req.Next), r.d.ID, r.d.EndpointID}
+	}
+	return s.insertFailed(ctx, q, failed)
 }
 
 // byIDs is a statement over rows of the given IDs, which are its last arguments.
@@ -259,13 +264,13 @@ func (s *Store) byIDs(text string, args []any, ids []string) (string, []any) {
 	return strings.Replace(text, "{in}", "IN (?"+strings.Repeat(",?", len(ids)-1)+")", 1), slices.Concat(args, anys(ids))
 }
 
-// dialectText fills in what dialects say differently: {lock} locks rows where there are row locks, {due} names the index that is walked.
+// dialectText fills in what dialects say differently: {lock} locks rows where there are row locks, {skip} passes over those locked, {due} names the index that is walked.
 func (s *Store) dialectText(text string) string {
 	switch s.dialect {
 	case PostgreSQL:
-		return strings.NewReplacer("{lock}", "FOR UPDATE", "{due}", "").Replace(text)
+		return strings.NewReplacer("{lock}", "FOR UPDATE", "{skip}", "FOR UPDATE SKIP LOCKED", "{due}", "").Replace(text)
 	case MySQL:
-		return strings.NewReplacer("{lock}", "FOR UPDATE", "{due}", "FORCE INDEX (queue_due)").Replace(text)
+		return strings.NewReplacer("{lock}", "FOR UPDATE", "{skip}", "FOR UPDATE SKIP LOCKED", "{due}", "FORCE INDEX (queue_due)").Replace(text)
 	}
-	return strings.NewReplacer("{lock}", "", "{due}", "INDEXED BY {name}queue_due").Replace(text)
+	return strings.NewReplacer("{lock}", "", "{skip}", "", "{due}", "INDEXED BY {name}queue_due").Replace(text)
 }

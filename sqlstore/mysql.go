@@ -57,7 +57,7 @@ FROM (SELECT 1 AS one) one LEFT JOIN {prefix}endpoint_state s ON s.endpoint_id I
 
 	// One lane; a claim joins as many as it has with UNION ALL. All that a lease tells: the rows are locked from here on.
 	pick: `
-(SELECT ? AS n, id, order_key, seq, due_at, event_id, token, attempts, created_at, reason, expires_at FROM {prefix}queue FORCE INDEX (queue_due)
+(SELECT ? AS n, id, order_key, seq, due_at, event_id, token, attempts, created_at, reason, expires_at, replay, replay_of FROM {prefix}queue FORCE INDEX (queue_due)
  WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
  ORDER BY due_at LIMIT ? FOR UPDATE SKIP LOCKED)`,
 

@@ -56,7 +56,8 @@ func (c *claimState) candidatesSQLite(ctx context.Context, q querier) ([]pickedR
 		err = eachRow(rows, func(rows *sql.Rows) error {
 			r := pickedRow{lane: i, leaseEnd: l.leaseEnd, endpointID: l.ask.EndpointID}
 			var orderKey, reason sql.NullString
-			err := rows.Scan(&r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt)
+			err := rows.Scan(&r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt,
+				&r.replay, &r.replayOf)
 			r.orderKey, r.reason = orderKey.String, reason.String
 			r.token++ // by the lease
 			picked = append(picked, r)
@@ -96,7 +97,8 @@ func (c *claimState) candidatesMySQL(ctx context.Context, q querier) ([]pickedRo
 		err = eachRow(rows, func(rows *sql.Rows) error {
 			var r pickedRow
 			var orderKey, reason sql.NullString
-			err := rows.Scan(&r.lane, &r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt)
+			err := rows.Scan(&r.lane, &r.id, &orderKey, &r.seq, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt,
+				&r.replay, &r.replayOf)
 			if err != nil {
 				return err
 			}

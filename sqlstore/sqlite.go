@@ -55,7 +55,7 @@ SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT ?`,
 
 	// All that a lease tells: nobody else writes between this and the lease, whose RETURNING would cost a table of its own.
 	pick: `
-SELECT id, order_key, seq, due_at, event_id, token, attempts, created_at, reason, expires_at FROM {prefix}queue INDEXED BY {name}queue_due
+SELECT id, order_key, seq, due_at, event_id, token, attempts, created_at, reason, expires_at, replay, replay_of FROM {prefix}queue INDEXED BY {name}queue_due
 WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
 ORDER BY due_at LIMIT ?`,
 

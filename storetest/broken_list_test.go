@@ -29,15 +29,17 @@ func brokenStores() []brokenStore {
 			"Claim/OwnClock",
 		}},
 		{"claimKeepsToken", claimKeepsToken, []string{
-			"Leased/TakenOver", "Claim/RetryLane", "Claim/TokenGrows", "Lease/RunsOut", "Order/ThroughRetry",
+			"Redeliver/Claimed", "Leased/TakenOver", "Claim/RetryLane", "Claim/TokenGrows", "Lease/RunsOut", "Order/ThroughRetry",
 			"Order/ThroughLeaseEnd", "Order/ThroughGiveBack", "Extend/StaleToken", "Complete/StaleToken", "Complete/RetryScheduled",
 			"Complete/GiveBackOfRetry", "Complete/RepeatedAfterClaim", "Attempt/RoundTrip", "Attempt/Late", "Attempt/RecordedOnce",
 			"Attempt/Order", "Attempt/NoneWhenGivenBack", "Endpoint/DeletedKeepsDeliveries", "Concurrent/Drain", "Random",
 			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt", "Complete/WokenRetry", "End/OrderedLeased", "End/OrderedRetry",
 			"Concurrent/End",
+			"List/ByResponse", "Forget/Attempts", "Forget/Event", "Forget/Late",
+			"Redeliver/Claimed",
 		}},
 		{"claimIgnoresLeases", claimIgnoresLeases, []string{
-			"Enqueue/Many", "Enqueue/DueAt", "Leased/NotClaimed", "Lanes/Earliest", "Claim/Due", "Claim/EarliestFirst",
+			"Sources/Final", "Enqueue/Many", "Enqueue/DueAt", "Leased/NotClaimed", "Lanes/Earliest", "Claim/Due", "Claim/EarliestFirst",
 			"Claim/OwnClock", "Lease/Kept", "Lease/LongAndShort", "Order/OneAtATime", "Order/ThroughRetry", "Order/ThroughLeaseEnd",
 			"Order/EnqueuedBehindLeased", "Order/EveryEndLetsNextGo", "Order/StaleLetsNobodyGo", "DeadLetter/Skip",
 			"DeadLetter/Block", "DeadLetter/HoldKey", "ReleaseKey/AfterBlock", "ReleaseKey/AfterHoldKey",
@@ -47,6 +49,8 @@ func brokenStores() []brokenStore {
 			"End/OrderedLeased", "End/OldestLeased", "Complete/EndedRepeated", "Expire/Leased", "Expire/LeaseExtended", "Expire/Ordered",
 			"Backlog/LeasedDoNotAge", "Backlog/Parked", "Backlog/CountLeavesOutEnded", "NotBefore/Claim",
 			"Concurrent/End?",
+			"List/States", "List/StatesOfEndpoint", "Forget/ByState",
+			"Sources/Final",
 		}},
 		{"claimLatestFirst", claimLatestFirst, []string{
 			"Claim/EarliestFirst", "Claim/LaneByLane", "Claim/FairnessOrder", "Complete/PoisonedLeavesNothing", "Complete/Repeated",
@@ -62,7 +66,7 @@ func brokenStores() []brokenStore {
 			"Order/LongKeyOutOfStep", "End/OrderedNeverParked",
 		}},
 		{"claimBreaksOrder", claimBreaksOrder, []string{
-			"Sequence/InRequestOrder", "Sequence/PerEndpointAndKey", "Sequence/RepeatTakesNone", "Sequence/ErrorTakesNone",
+			"Redeliver/BlockedKey", "Sequence/InRequestOrder", "Sequence/PerEndpointAndKey", "Sequence/RepeatTakesNone", "Sequence/ErrorTakesNone",
 			"Lanes/WritesNothing", "Claim/BehindParked", "Order/OneAtATime", "Order/ThroughRetry", "Order/ThroughLeaseEnd",
 			"Order/ThroughGiveBack", "Order/FirstDueLater", "Order/SecondDueLater", "Order/KeysIndependent",
 			"Order/EnqueuedBehindLeased", "Order/EveryEndLetsNextGo", "Order/StaleLetsNobodyGo", "Order/LongKey",
@@ -74,6 +78,8 @@ func brokenStores() []brokenStore {
 			"End/BehindDeadLetter", "End/BlockingDeadLetter", "Complete/EndedKeepsRecord", "Complete/EndedRepeated", "Expire/Ordered",
 			"Backlog/Parked", "Backlog/Count", "Backlog/CountLeavesOutEnded", "Backlog/WritesNothing", "NotBefore/Ordered",
 			"Concurrent/End",
+			"KeyHead/First", "KeyHead/Blocked", "Forget/Blocking", "Forget/EndedInKey", "Erase/InKey",
+			"Redeliver/BlockedKey",
 		}},
 		{"claimSharesEvents", claimSharesEvents, []string{
 			"Retention/Claimed",
@@ -81,10 +87,12 @@ func brokenStores() []brokenStore {
 		{"enqueueTakesConflictsForRepeats", enqueueTakesConflictsForRepeats, []string{
 			"Enqueue/RepeatOnOtherHandle", "Enqueue/RepeatOfFinished", "Enqueue/Conflict", "Enqueue/ConflictWithinRequest",
 			"Enqueue/StatusesInOrder", "Sequence/RepeatTakesNone", "Prune/KeptEvents", "Concurrent/SameID", "Random",
+			"Forget/IDStaysKnown", "Erase/IDStaysKnown",
 		}},
 		{"enqueueLosesOne", enqueueLosesOne, []string{
 			"Enqueue/Many", "Sequence/KeysAreBytes", "Claim/NextFrom", "Complete/Many", "List/Limit", "Concurrent/NoDoubleClaim",
 			"Order/LongKeyOutOfStep", "End/DefaultLimit",
+			"Forget/Batches",
 		}},
 		{"enqueueOneByOne", enqueueOneByOne, []string{
 			"Enqueue/RefusedLeavesNothing", "Sequence/ErrorTakesNone", "Random",
@@ -115,11 +123,13 @@ func brokenStores() []brokenStore {
 			"Complete/QueuedRecordsAttempt",
 		}},
 		{"completeForgetsAttempts", completeForgetsAttempts, []string{
-			"Claim/RetryLane", "Complete/StaleToken", "Complete/GiveBackOfRetry", "Complete/Repeated", "Complete/RepeatedAfterClaim",
+			"Redeliver/Queued", "Claim/RetryLane", "Complete/StaleToken", "Complete/GiveBackOfRetry", "Complete/Repeated", "Complete/RepeatedAfterClaim",
 			"Attempt/RoundTrip", "Attempt/Microseconds", "Attempt/Late", "Attempt/RecordedOnce", "Attempt/Order",
 			"Retention/Complete", "Query/RetryScheduled", "Query/Final", "Concurrent/SameCompletion", "Random",
 			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt", "End/Waiting", "End/LeasedFenced", "End/OrderedRetry",
 			"Complete/EndedKeepsRecord", "Complete/EndedRepeated",
+			"List/ByResponse", "Forget/Attempts", "Payload/Erased", "Erase/OtherTenants", "Erase/Waiting", "Erase/InKey",
+			"Redeliver/Queued",
 		}},
 		{"completeForgetsLateAttempts", completeForgetsLateAttempts, []string{
 			"Attempt/Late", "Attempt/RecordedOnce", "Attempt/Order", "Random",
@@ -132,11 +142,13 @@ func brokenStores() []brokenStore {
 			"Complete/EachByItself", "Complete/PoisonedLeavesNothing", "Random",
 		}},
 		{"completeWakesTooEarly", completeWakesTooEarly, []string{
-			"DeadLetter/Block", "DeadLetter/HoldKey", "DeadLetter/BlocksLaterSends", "DeadLetter/OtherKeysGoOn",
+			"Redeliver/BlockedKey", "DeadLetter/Block", "DeadLetter/HoldKey", "DeadLetter/BlocksLaterSends", "DeadLetter/OtherKeysGoOn",
 			"ReleaseKey/AfterBlock", "ReleaseKey/AfterHoldKey", "ReleaseKey/EmptyKey", "Cancelled/HoldStore", "Query/HoldKey",
 			"Random",
 			"Complete/Woken", "End/BehindDeadLetter", "End/BlockingDeadLetter", "Backlog/Blocked", "BlockedKeys/Oldest",
 			"BlockedKeys/Pages",
+			"KeyHead/Blocked", "Forget/Blocking", "Erase/InKey",
+			"Erase/NotRedelivered", "Redeliver/BlockedKey",
 		}},
 		{"completeIgnoresContext", completeIgnoresContext, []string{
 			"Cancelled/Store",
@@ -181,6 +193,7 @@ func brokenStores() []brokenStore {
 		}},
 		{"pruneForgetsLimit", pruneForgetsLimit, []string{
 			"Prune/Limit",
+			"Forget/Batches", "Forget/Before", "Forget/Unmatched", "Payload/Batches",
 		}},
 	}
 }

@@ -20,6 +20,8 @@ type full interface {
 	webhook.DedupeStore
 	webhook.QueryStore
 	webhook.Pruner
+	webhook.Eraser
+	webhook.ReplayStore
 }
 
 // brokenClaim wraps Claim; before changes the request, after the result. Either may be nil.

@@ -1,6 +1,6 @@
 // Package storetest proves that a store keeps the contracts of package webhook: those of [webhook.Store] and of whichever of
-// [webhook.HoldStore], [webhook.StateStore], [webhook.LifeStore], [webhook.EndpointStore], [webhook.DedupeStore], [webhook.QueryStore] and
-// [webhook.Pruner] it implements.
+// [webhook.HoldStore], [webhook.StateStore], [webhook.LifeStore], [webhook.EndpointStore], [webhook.DedupeStore], [webhook.QueryStore],
+// [webhook.Pruner] and [webhook.ReplayStore] it implements.
 // It is imported from tests only:
 //
 //	func TestStore(t *testing.T) {
@@ -51,7 +51,7 @@ type Harness struct {
 
 	// Without names what the store leaves out on purpose; the cases that need it are skipped. Something that is
 	// neither there nor named here fails them. Known names: "Store", "HoldStore", "StateStore", "LifeStore",
-	// "EndpointStore", "DedupeStore", "QueryStore", "Pruner", "Tx" (there is no Begin) and "OpenTx" (nobody else can write while a transaction is
+	// "EndpointStore", "DedupeStore", "QueryStore", "Pruner", "Eraser", "ReplayStore", "Tx" (there is no Begin) and "OpenTx" (nobody else can write while a transaction is
 	// open, as on SQLite).
 	Without []string
 }
@@ -101,7 +101,8 @@ func Cases() []Case {
 		orderCases(), deadLetterCases(), extendCases(), completeCases(), attemptCases(), wokenCases(), endCases(), expireCases(), backlogCases(),
 		holdCases(), rateCases(), rateChangeCases(), stateCases(), notBeforeCases(), retainCases(),
 		contextCases(), txCases(), endpointCases(), changeCases(), dedupeCases(), finishCases(), queryCases(), listCases(),
-		pruneCases(), concurrentCases(), randomCases(shrinkRuns))
+		filterCases(), eventCases(), keyHeadCases(), pruneCases(), forgetCases(), payloadCases(), eraseCases(),
+		redeliverCases(), sourceCases(), replayCases(), concurrentCases(), randomCases(shrinkRuns))
 }
 
 // Check runs the case without package testing and returns what is wrong, or an error that wraps [ErrSkipped].
@@ -145,6 +146,8 @@ const (
 	needOpenTx
 	needState
 	needLife
+	needErase
+	needReplay
 )
 
 // parts are the names of the bits of need, and how to see whether a store has what they stand for.
@@ -154,10 +157,12 @@ func parts() []part {
 		{needHold, "HoldStore", func(h Harness) bool { return both[webhook.HoldStore](h) }},
 		{needState, "StateStore", func(h Harness) bool { return both[webhook.StateStore](h) }},
 		{needLife, "LifeStore", func(h Harness) bool { return both[webhook.LifeStore](h) }},
+		{needReplay, "ReplayStore", func(h Harness) bool { return both[webhook.ReplayStore](h) }},
 		{needEndpoint, "EndpointStore", func(h Harness) bool { return both[webhook.EndpointStore](h) }},
 		{needDedupe, "DedupeStore", func(h Harness) bool { return both[webhook.DedupeStore](h) }},
 		{needQuery, "QueryStore", func(h Harness) bool { return both[webhook.QueryStore](h) }},
 		{needPrune, "Pruner", func(h Harness) bool { return both[webhook.Pruner](h) }},
+		{needErase, "Eraser", func(h Harness) bool { return both[webhook.Eraser](h) }},
 		{needTx, "Tx", func(h Harness) bool { return h.Begin != nil }},
 		{needOpenTx, "OpenTx", func(h Harness) bool { return h.Begin != nil }},
 	}

@@ -12,12 +12,24 @@ const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
 // New returns prefix and 26 characters: 48 bits of Unix milliseconds, then 80 random bits. IDs made in the same
 // millisecond sort at random. Safe for concurrent use.
 func New(prefix string) string {
-	var raw [16]byte
-	ms := uint64(time.Now().UnixMilli())
+	raw := timed(time.Now())
+	rand.Read(raw[6:]) // never fails: it ends the program instead
+	return text(prefix, raw)
+}
+
+// At is the smallest that New returns at t.
+func At(prefix string, t time.Time) string { return text(prefix, timed(t)) }
+
+// timed has the time of t and zeros.
+func timed(t time.Time) (raw [16]byte) {
+	ms := uint64(max(t.UnixMilli(), 0))
 	for i := range 6 {
 		raw[i] = byte(ms >> (40 - 8*i))
 	}
-	rand.Read(raw[6:]) // never fails: it ends the program instead
+	return raw
+}
+
+func text(prefix string, raw [16]byte) string {
 	text := make([]byte, len(prefix)+26)
 	copy(text, prefix)
 	encode(text[len(prefix):], raw)

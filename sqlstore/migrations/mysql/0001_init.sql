@@ -1,7 +1,7 @@
 -- MySQL commits at each statement of this kind, so that each may be repeated after a crash in between.
 -- Times are microseconds since the Unix epoch. Identifiers and keys compare bytewise.
 
--- What happened; written once, never rewritten.
+-- What happened; written once, and never rewritten but by the erasure of header and payload, at erased_at.
 CREATE TABLE IF NOT EXISTS {prefix}event (
 	id           VARBINARY(255) PRIMARY KEY,
 	type         VARBINARY(255) NOT NULL,
@@ -10,7 +10,8 @@ CREATE TABLE IF NOT EXISTS {prefix}event (
 	header       MEDIUMBLOB,
 	payload      LONGBLOB NOT NULL,
 	deliveries   INT NOT NULL,
-	created_at   BIGINT NOT NULL
+	created_at   BIGINT NOT NULL,
+	erased_at    BIGINT
 ) ENGINE=InnoDB;
 
 -- The event IDs that are remembered, for longer than the events themselves.
@@ -22,6 +23,7 @@ CREATE TABLE IF NOT EXISTS {prefix}event_id (
 ) ENGINE=InnoDB;
 
 -- The record of a delivery; rewritten once, at its end. Until then its state is told by its queue row.
+-- replay, replay_of: NULL for what Send made.
 -- token to response: the attempt that ended it, with the columns of attempt, unless that says much or named a next one. NULL without.
 CREATE TABLE IF NOT EXISTS {prefix}delivery (
 	id           VARBINARY(255) PRIMARY KEY,
@@ -43,6 +45,8 @@ CREATE TABLE IF NOT EXISTS {prefix}delivery (
 	error        VARBINARY(255),
 	detail       TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
 	response     MEDIUMBLOB,
+	replay       VARBINARY(255),
+	replay_of    VARBINARY(255),
 	KEY delivery_event (event_id),
 	KEY delivery_endpoint (endpoint_id, id)
 ) ENGINE=InnoDB;
@@ -65,6 +69,8 @@ CREATE TABLE IF NOT EXISTS {prefix}queue (
 	owner       VARBINARY(255),
 	order_key   VARBINARY(255),
 	reason      TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+	replay      VARBINARY(255),
+	replay_of   VARBINARY(255),
 	KEY queue_due (endpoint_id, class, due_at),
 	UNIQUE KEY queue_order (endpoint_id, order_key, seq)
 ) ENGINE=InnoDB;
@@ -74,6 +80,22 @@ CREATE TABLE IF NOT EXISTS {prefix}expiry (
 	expires_at BIGINT NOT NULL,
 	id         VARBINARY(255) NOT NULL,
 	PRIMARY KEY (expires_at, id)
+) ENGINE=InnoDB;
+
+-- Deliveries that ended otherwise than delivered, to be found without a walk over the others.
+CREATE TABLE IF NOT EXISTS {prefix}failed (
+	state       VARBINARY(32) NOT NULL,
+	id          VARBINARY(255) NOT NULL,
+	endpoint_id VARBINARY(255) NOT NULL,
+	PRIMARY KEY (state, id),
+	KEY failed_endpoint (endpoint_id, state, id)
+) ENGINE=InnoDB;
+
+-- Events that matched no endpoint, likewise.
+CREATE TABLE IF NOT EXISTS {prefix}unmatched (
+	id         VARBINARY(255) PRIMARY KEY,
+	created_at BIGINT NOT NULL,
+	KEY unmatched_created (created_at)
 ) ENGINE=InnoDB;
 
 -- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
@@ -155,4 +177,22 @@ CREATE TABLE IF NOT EXISTS {prefix}dedupe (
 	done_at    BIGINT,
 	PRIMARY KEY (scope, dkey),
 	KEY dedupe_expires (expires_at)
+) ENGINE=InnoDB;
+
+-- Replays. settings: filter, pace and target, JSON. pos: how far it has got. due_at: when the next step is due; with an owner, when the lease ends.
+CREATE TABLE IF NOT EXISTS {prefix}replay (
+	id          VARBINARY(255) PRIMARY KEY,
+	state       VARBINARY(255) NOT NULL,
+	reason      TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+	settings    MEDIUMBLOB NOT NULL,
+	pos         VARBINARY(255) NOT NULL,
+	matched     BIGINT NOT NULL,
+	redelivered BIGINT NOT NULL,
+	passed_over BIGINT NOT NULL,
+	due_at      BIGINT,
+	token       BIGINT NOT NULL,
+	owner       VARBINARY(255),
+	created_at  BIGINT NOT NULL,
+	finished_at BIGINT,
+	KEY replay_due (state, due_at)
 ) ENGINE=InnoDB;

@@ -1,6 +1,6 @@
 -- Times are microseconds since the Unix epoch. Identifiers and keys compare bytewise.
 
--- What happened; written once, never rewritten.
+-- What happened; written once, and never rewritten but by the erasure of header and payload, at erased_at.
 CREATE TABLE {prefix}event (
 	id           text COLLATE "C" PRIMARY KEY,
 	type         text COLLATE "C" NOT NULL,
@@ -9,7 +9,8 @@ CREATE TABLE {prefix}event (
 	header       bytea,
 	payload      bytea NOT NULL,
 	deliveries   integer NOT NULL,
-	created_at   bigint NOT NULL
+	created_at   bigint NOT NULL,
+	erased_at    bigint
 );
 
 -- The event IDs that are remembered, for longer than the events themselves.
@@ -21,6 +22,7 @@ CREATE TABLE {prefix}event_id (
 CREATE INDEX {name}event_id_created ON {prefix}event_id USING brin (created_at);
 
 -- The record of a delivery; rewritten once, at its end. Until then its state is told by its queue row.
+-- replay, replay_of: NULL for what Send made.
 -- token to response: the attempt that ended it, with the columns of attempt, unless that says much or named a next one. NULL without.
 CREATE TABLE {prefix}delivery (
 	id           text COLLATE "C" PRIMARY KEY,
@@ -41,7 +43,9 @@ CREATE TABLE {prefix}delivery (
 	duration     bigint,
 	error        text,
 	detail       text,
-	response     bytea
+	response     bytea,
+	replay       text COLLATE "C",
+	replay_of    text COLLATE "C"
 ) WITH (fillfactor = 42); -- a page holds all its rows twice, the second time with their attempts
 CREATE INDEX {name}delivery_event ON {prefix}delivery (event_id);
 CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
@@ -63,7 +67,9 @@ CREATE TABLE {prefix}queue (
 	attempts    integer NOT NULL,
 	owner       text COLLATE "C",
 	order_key   text COLLATE "C",
-	reason      text
+	reason      text,
+	replay      text COLLATE "C",
+	replay_of   text COLLATE "C"
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
 	autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX {name}queue_due ON {prefix}queue (endpoint_id, class, due_at);
@@ -75,6 +81,22 @@ CREATE TABLE {prefix}expiry (
 	id         text COLLATE "C" NOT NULL,
 	PRIMARY KEY (expires_at, id)
 );
+
+-- Deliveries that ended otherwise than delivered, to be found without a walk over the others.
+CREATE TABLE {prefix}failed (
+	state       text COLLATE "C" NOT NULL,
+	id          text COLLATE "C" NOT NULL,
+	endpoint_id text COLLATE "C" NOT NULL,
+	PRIMARY KEY (state, id)
+);
+CREATE INDEX {name}failed_endpoint ON {prefix}failed (endpoint_id, state, id);
+
+-- Events that matched no endpoint, likewise.
+CREATE TABLE {prefix}unmatched (
+	id         text COLLATE "C" NOT NULL PRIMARY KEY,
+	created_at bigint NOT NULL
+);
+CREATE INDEX {name}unmatched_created ON {prefix}unmatched (created_at);
 
 -- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
 CREATE TABLE {prefix}attempt (
@@ -156,3 +178,21 @@ CREATE TABLE {prefix}dedupe (
 	PRIMARY KEY (scope, dkey)
 ) WITH (fillfactor = 50);
 CREATE INDEX {name}dedupe_expires ON {prefix}dedupe (expires_at);
+
+-- Replays. settings: filter, pace and target, JSON. pos: how far it has got. due_at: when the next step is due; with an owner, when the lease ends.
+CREATE TABLE {prefix}replay (
+	id          text COLLATE "C" PRIMARY KEY,
+	state       text COLLATE "C" NOT NULL,
+	reason      text NOT NULL,
+	settings    bytea NOT NULL,
+	pos         text COLLATE "C" NOT NULL,
+	matched     bigint NOT NULL,
+	redelivered bigint NOT NULL,
+	passed_over bigint NOT NULL,
+	due_at      bigint,
+	token       bigint NOT NULL,
+	owner       text COLLATE "C",
+	created_at  bigint NOT NULL,
+	finished_at bigint
+) WITH (fillfactor = 50);
+CREATE INDEX {name}replay_due ON {prefix}replay (state, due_at);

@@ -1,6 +1,6 @@
 -- Times are microseconds since the Unix epoch. Identifiers and keys compare bytewise.
 
--- What happened; written once, never rewritten.
+-- What happened; written once, and never rewritten but by the erasure of header and payload, at erased_at.
 CREATE TABLE {prefix}event (
 	id           TEXT PRIMARY KEY,
 	type         TEXT NOT NULL,
@@ -9,7 +9,8 @@ CREATE TABLE {prefix}event (
 	header       BLOB,
 	payload      BLOB NOT NULL,
 	deliveries   INTEGER NOT NULL,
-	created_at   INTEGER NOT NULL
+	created_at   INTEGER NOT NULL,
+	erased_at    INTEGER
 );
 
 -- The event IDs that are remembered, for longer than the events themselves.
@@ -21,6 +22,7 @@ CREATE TABLE {prefix}event_id (
 CREATE INDEX {name}event_id_created ON {prefix}event_id (created_at);
 
 -- The record of a delivery; rewritten once, at its end. Until then its state is told by its queue row.
+-- replay, replay_of: NULL for what Send made.
 -- token to response: the attempt that ended it, with the columns of attempt, unless that says much or named a next one. NULL without.
 CREATE TABLE {prefix}delivery (
 	id           TEXT PRIMARY KEY,
@@ -41,7 +43,9 @@ CREATE TABLE {prefix}delivery (
 	duration     INTEGER,
 	error        TEXT,
 	detail       TEXT,
-	response     BLOB
+	response     BLOB,
+	replay       TEXT,
+	replay_of    TEXT
 );
 CREATE INDEX {name}delivery_event ON {prefix}delivery (event_id);
 CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
@@ -63,7 +67,9 @@ CREATE TABLE {prefix}queue (
 	attempts    INTEGER NOT NULL,
 	owner       TEXT,
 	order_key   TEXT,
-	reason      TEXT
+	reason      TEXT,
+	replay      TEXT,
+	replay_of   TEXT
 ) WITHOUT ROWID;
 CREATE INDEX {name}queue_due ON {prefix}queue (endpoint_id, class, due_at);
 CREATE UNIQUE INDEX {name}queue_order ON {prefix}queue (endpoint_id, order_key, seq) WHERE order_key IS NOT NULL;
@@ -74,6 +80,22 @@ CREATE TABLE {prefix}expiry (
 	id         TEXT NOT NULL,
 	PRIMARY KEY (expires_at, id)
 ) WITHOUT ROWID;
+
+-- Deliveries that ended otherwise than delivered, to be found without a walk over the others.
+CREATE TABLE {prefix}failed (
+	state       TEXT NOT NULL,
+	id          TEXT NOT NULL,
+	endpoint_id TEXT NOT NULL,
+	PRIMARY KEY (state, id)
+) WITHOUT ROWID;
+CREATE INDEX {name}failed_endpoint ON {prefix}failed (endpoint_id, state, id);
+
+-- Events that matched no endpoint, likewise.
+CREATE TABLE {prefix}unmatched (
+	id         TEXT NOT NULL PRIMARY KEY,
+	created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX {name}unmatched_created ON {prefix}unmatched (created_at);
 
 -- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
 CREATE TABLE {prefix}attempt (
@@ -155,3 +177,21 @@ CREATE TABLE {prefix}dedupe (
 	PRIMARY KEY (scope, dkey)
 ) WITHOUT ROWID;
 CREATE INDEX {name}dedupe_expires ON {prefix}dedupe (expires_at);
+
+-- Replays. settings: filter, pace and target, JSON. pos: how far it has got. due_at: when the next step is due; with an owner, when the lease ends.
+CREATE TABLE {prefix}replay (
+	id          TEXT NOT NULL PRIMARY KEY,
+	state       TEXT NOT NULL,
+	reason      TEXT NOT NULL,
+	settings    BLOB NOT NULL,
+	pos         TEXT NOT NULL,
+	matched     INTEGER NOT NULL,
+	redelivered INTEGER NOT NULL,
+	passed_over INTEGER NOT NULL,
+	due_at      INTEGER,
+	token       INTEGER NOT NULL,
+	owner       TEXT,
+	created_at  INTEGER NOT NULL,
+	finished_at INTEGER
+);
+CREATE INDEX {name}replay_due ON {prefix}replay (state, due_at);
