@@ -52,6 +52,8 @@ type DispatcherOptions struct {
 	// return quickly. It is asked about once a second for each tenant that has endpoints.
 	Tenants func(tenant string) TenantPolicy
 
+	Retention Retention // how long records are kept; zero: for good
+
 	Alarms Alarms // what [Trace.Alarm] tells of; zero: the defaults
 
 	// AllowPrivate lets every endpoint be at a private, loopback, link-local or otherwise special address. Whoever
@@ -195,6 +197,9 @@ func (o *DispatcherOptions) setDefaults() error {
 	if o.LeaseMargin < time.Second {
 		return &FieldError{Op: "dispatcher", Field: "LeaseMargin", Reason: fmt.Sprintf("is %v, want at least 1s: an outcome must be recorded within it", o.LeaseMargin)}
 	}
+	if err := o.Retention.check(); err != nil {
+		return err
+	}
 	if o.Alarms.Backlog < 0 {
 		return &FieldError{Op: "dispatcher", Field: "Alarms", Reason: fmt.Sprintf("Backlog is %d, want 0 (none) or more", o.Alarms.Backlog)}
 	}
@@ -267,6 +272,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	if d.only == "" { // an inbox knows no endpoint that a replay could go to
 		feeders.Go(func() { d.replays.run(ctx) })
 	}
+	feeders.Go(func() { d.retain(ctx) })
 	end := make(chan struct{})
 	recorder.Go(func() { d.completer.run(records, end) })
 

@@ -19,6 +19,13 @@ var (
 	// ErrNotFound: there is no such event, delivery, endpoint or replay.
 	ErrNotFound = errors.New("not found")
 
+	// ErrPayloadGone: the event's payload was erased ([Retention].PayloadAfterDelivery, [Dispatcher.EraseTenant]), so it cannot be sent
+	// again.
+	ErrPayloadGone = errors.New("payload was erased")
+
+	// ErrStillWaiting: deliveries still wait, and were not to be canceled. Nothing was erased.
+	ErrStillWaiting = errors.New("deliveries still wait")
+
 	// ErrOutcomeUnknown: the caller's context ended, or the connection broke, while the event was being committed. It may
 	// be stored or not: send again with the same ID.
 	ErrOutcomeUnknown = errors.New("outcome unknown: send again with the same ID")

@@ -55,6 +55,10 @@ type InboxOptions struct {
 	Rate        Rate          // of runs, over all processes together; zero: no limit
 	MaxBacklog  int           // events that may wait; beyond, requests are answered 503. Zero: any number. See [Endpoint.MaxBacklog]
 
+	// Retention is as in [DispatcherOptions], for all that the store keeps. A repeat is known for as long as an event's ID is:
+	// EventIDs should be longer than the sender's whole schedule.
+	Retention Retention
+
 	// Poll, Grace, LeaseMargin, Alarms and Owner are as in [DispatcherOptions].
 	Poll        time.Duration
 	Grace       time.Duration
@@ -192,7 +196,7 @@ func (in *Inbox) connect(store Store) error {
 	o, trace := &in.opts, in.recv.opts.Trace
 	d, err := NewDispatcher(store, &DispatcherOptions{
 		Senders: o.MaxInFlight, MaxInFlight: o.MaxInFlight, Poll: o.Poll, Grace: o.Grace, LeaseMargin: o.LeaseMargin,
-		MaxPayload: int(in.recv.opts.MaxBody), Alarms: o.Alarms, Logger: in.recv.opts.Logger, Trace: trace, Owner: o.Owner,
+		MaxPayload: int(in.recv.opts.MaxBody), Alarms: o.Alarms, Retention: o.Retention, Logger: in.recv.opts.Logger, Trace: trace, Owner: o.Owner,
 	})
 	if err != nil {
 		return err

@@ -136,7 +136,8 @@ func checkReplay(f *Filter, o *ReplayOptions) error {
 
 // ReplayDelivery sends a delivery's event to its endpoint again, at once and whatever became of earlier ones: the retry by hand. It returns
 // the new delivery, which is to the endpoint as it is today; all that [Dispatcher.Replay] says of deliveries holds for it. Every call makes one. It stays
-// queued while nothing runs. [ErrNotFound]: there is no such delivery, or its event or endpoint is not there any more.
+// queued while nothing runs. [ErrNotFound]: there is no such delivery, or its event or endpoint is not there any more. [ErrPayloadGone]: the
+// event's payload was erased.
 func (d *Dispatcher) ReplayDelivery(ctx context.Context, deliveryID string) (Delivery, error) {
 	if why := checkName(deliveryID, ""); why != "" {
 		return Delivery{}, &FieldError{Op: "replay", Field: "deliveryID", Reason: why}
@@ -278,6 +279,8 @@ func (p *replays) single(ctx context.Context, id string) (Delivery, error) {
 	switch {
 	case err != nil:
 		return Delivery{}, err
+	case res.Deliveries[0] == PayloadGone:
+		return Delivery{}, fmt.Errorf("event %q: %w", old.EventID, ErrPayloadGone)
 	case res.Deliveries[0] != Redelivered:
 		return Delivery{}, fmt.Errorf("event %q: %w", old.EventID, ErrNotFound)
 	}

@@ -71,6 +71,7 @@ const (
 	Redelivered RedeliverStatus = iota // queued
 	HasEvent                           // passed over because of Lacking, also by what stands earlier in the request
 	NoEvent                            // the event is not stored any more
+	PayloadGone                        // the event's payload was erased
 )
 
 // RedeliverResult is the answer of [ReplayStore.Redeliver].

@@ -50,14 +50,13 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 		Deliveries: make([]webhook.Claimed, 0, most),
 		Lanes:      make([]webhook.LaneStatus, len(req.Lanes)),
 	}
-	events := make([]*event, 0, most)
 	s.mu.Lock()
 	for i := range req.Lanes {
-		events = s.claimLane(req, i, res, events)
+		s.claimLane(req, i, res)
 	}
 	s.mu.Unlock()
-	for i, e := range events { // outside of the lock: events do not change
-		res.Deliveries[i].Event = cloneEvent(e.ev)
+	for i := range res.Deliveries { // outside of the lock: what an event points to does not change
+		res.Deliveries[i].Event = cloneEvent(res.Deliveries[i].Event)
 	}
 	res.Now = micro(time.Now())
 	return res, nil
@@ -82,20 +81,20 @@ func checkClaim(req *webhook.ClaimRequest) error {
 }
 
 // claimLane leases from the i-th lane asked for and adds what it leased to res and events. The caller holds s.mu.
-func (s *Store) claimLane(req *webhook.ClaimRequest, i int, res *webhook.ClaimResult, events []*event) []*event {
+func (s *Store) claimLane(req *webhook.ClaimRequest, i int, res *webhook.ClaimResult) {
 	ask, status := &req.Lanes[i], &res.Lanes[i]
 	ep := s.endpoints[ask.EndpointID]
 	if ep == nil {
-		return events
+		return
 	}
 	now := micro(req.Now)
 	if ep.hold.active(now) {
 		status.Held, status.HeldUntil = true, ep.hold.until
-		return events
+		return
 	}
 	if ep.notBefore.After(now) {
 		status.RateUntil = ep.notBefore
-		return events
+		return
 	}
 	l := &ep.lanes[ask.Class]
 	due := l.due(now, ask.From, min(ask.Max, req.Limit-len(res.Deliveries)))
@@ -110,11 +109,9 @@ func (s *Store) claimLane(req *webhook.ClaimRequest, i int, res *webhook.ClaimRe
 		r.token++
 		r.leased, r.due = true, until
 		s.toLane(r)
-		res.Deliveries = append(res.Deliveries, webhook.Claimed{Delivery: r.claimed(now), Token: r.token, LeaseUntil: until})
-		events = append(events, r.ev)
+		res.Deliveries = append(res.Deliveries, webhook.Claimed{Delivery: r.claimed(now), Event: r.ev.ev, Token: r.token, LeaseUntil: until})
 	}
 	status.More = len(l.due(now, ask.From, 1)) > 0
-	return events
 }
 
 // due lists the first rows of l that are due at now and not before from, at most limit.

@@ -103,8 +103,9 @@ func (s *Store) apply(now time.Time, r *row, o *webhook.Outcome) (woken *row) {
 func (s *Store) finish(now time.Time, r *row, o *webhook.Outcome) (woken *row) {
 	r.d.State, r.d.FinishedAt = o.Next, now
 	s.expiry.remove(r)
+	s.noteFailed(r)
 	if k := r.key; k != nil && o.Next == webhook.DeadLetter && o.BehindDeadLetter != webhook.SkipDeadLetter {
-		k.blockedBy, k.onHold, k.since = r.d.ID, o.BehindDeadLetter == webhook.HoldKey, now
+		k.blockedBy, k.blockedAt, k.onHold, k.since = r.d.ID, r.d.Sequence, o.BehindDeadLetter == webhook.HoldKey, now
 		r.ep.blocked.insert(k)
 	}
 	return s.leave(r)
@@ -117,8 +118,17 @@ func (s *Store) leave(r *row) (woken *row) {
 		r.key.first = nil
 		woken = s.advance(r.key)
 	}
-	s.remember(finished{n: s.next(), row: r, ev: r.ev})
+	r.left = s.next()
+	s.remember(finished{n: r.left, row: r, ev: r.ev})
 	return woken
+}
+
+// noteFailed keeps a delivery that ended otherwise than delivered where it is found. The caller holds s.mu.
+func (s *Store) noteFailed(r *row) {
+	if r.d.State != webhook.Delivered {
+		s.failed.insert(r)
+		r.ep.failed.insert(r)
+	}
 }
 
 // finished is an entry of the history: a finished delivery, or (row nil) an event that matched nothing.
@@ -145,11 +155,17 @@ func (s *Store) forget(f finished) {
 		delete(s.rows, r.d.ID)
 		s.byID.remove(r)
 		r.ep.byID.remove(r)
+		s.failed.remove(r)
+		r.ep.failed.remove(r)
 		i := slices.Index(e.rows, r)
 		e.rows = slices.Delete(e.rows, i, i+1)
 	}
 	if len(e.rows) == 0 {
 		delete(s.events, e.ev.ID)
+		s.unmatched.remove(e)
+		if s.eventsByID.cmp != nil {
+			s.eventsByID.remove(e)
+		}
 		s.orphans.insert(e.idEntry)
 	}
 }

@@ -89,7 +89,12 @@ func (s *Store) store(req *webhook.EnqueueRequest, in *webhook.NewEvent, ev webh
 	e := &event{ev: ev, at: now, fanout: len(in.Deliveries), idEntry: id}
 	s.ids[ev.ID] = id
 	s.events[ev.ID] = e
+	if s.eventsByID.cmp != nil {
+		s.eventsByID.insert(e)
+	}
 	if len(in.Deliveries) == 0 {
+		e.ended = id.n
+		s.unmatched.insert(e)
 		s.remember(finished{n: id.n, ev: e})
 		return
 	}

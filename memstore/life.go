@@ -116,6 +116,7 @@ func (s *Store) endRow(now time.Time, r *row, req *webhook.EndRequest) (woken *r
 	s.expiry.remove(r)
 	r.leased = false
 	r.d.State, r.d.Reason, r.d.FinishedAt = req.Next, req.Reason, now
+	s.noteFailed(r)
 	if r.key == nil {
 		s.leave(r)
 		return nil

@@ -1,7 +1,7 @@
 // Package memstore keeps everything that webhooks need in memory: for tests, for trying things out, and for services that
 // can bear to lose what is waiting when the process ends. It implements every store interface of package webhook:
 // [webhook.Store], [webhook.HoldStore], [webhook.StateStore], [webhook.LifeStore], [webhook.EndpointStore], [webhook.DedupeStore],
-// [webhook.QueryStore], [webhook.Pruner] and [webhook.ReplayStore].
+// [webhook.QueryStore], [webhook.Pruner], [webhook.Eraser] and [webhook.ReplayStore].
 //
 // It starts no goroutine, reads the clock with time.Now only, and never blocks while it holds its lock, so it works under
 // testing/synctest. "Durable" means here: until the process ends.
@@ -54,6 +54,10 @@ type Store struct {
 	history   sorted[finished] // in the order of finishing
 	orphans   sorted[*eventID] // IDs whose event is forgotten, in the order of storing
 
+	failed     sorted[*row]   // those that ended otherwise than delivered, by ID
+	unmatched  sorted[*event] // events without deliveries, by ID
+	eventsByID sorted[*event] // all; kept from the first question on, for sends need not pay for it
+
 	states       sorted[*endpointState] // those with a version, in the order of version
 	stateVersion int64
 
@@ -78,6 +82,7 @@ var (
 	_ webhook.DedupeStore   = (*Store)(nil)
 	_ webhook.QueryStore    = (*Store)(nil)
 	_ webhook.Pruner        = (*Store)(nil)
+	_ webhook.Eraser        = (*Store)(nil)
 	_ webhook.ReplayStore   = (*Store)(nil)
 )
 
@@ -104,6 +109,8 @@ func NewWithOptions(opts *Options) *Store {
 		states:     sorted[*endpointState]{cmp: statesByVersion},
 		history:    sorted[finished]{cmp: func(a, b finished) int { return cmp.Compare(a.n, b.n) }},
 		orphans:    sorted[*eventID]{cmp: idsByAge},
+		failed:     sorted[*row]{cmp: rowsByID},
+		unmatched:  sorted[*event]{cmp: eventsByID},
 		registered: make(map[string]*registration),
 		regByID:    sorted[*registration]{cmp: func(a, b *registration) int { return strings.Compare(a.ep.ID, b.ep.ID) }},
 		changes:    list.New(),
@@ -136,6 +143,7 @@ func (s *Store) endpoint(id string) *endpointState {
 			id:      id,
 			keys:    make(map[string]*orderKey),
 			byID:    sorted[*row]{cmp: rowsByID},
+			failed:  sorted[*row]{cmp: rowsByID},
 			parked:  sorted[waiting]{cmp: byDue},
 			blocked: sorted[*orderKey]{cmp: keysByBlock},
 		}

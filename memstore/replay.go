@@ -51,6 +51,8 @@ func (s *Store) Redeliver(ctx context.Context, req *webhook.RedeliverRequest) (*
 		switch {
 		case e == nil:
 			status = webhook.NoEvent
+		case !e.erasedAt.IsZero():
+			status = webhook.PayloadGone
 		case !d.Lacking.IsZero() && (earlier[at] || e.reached(d.EndpointID, micro(d.Lacking))):
 			status = webhook.HasEvent
 		default:

@@ -8,13 +8,16 @@ import (
 	"github.com/signalpost/webhook"
 )
 
-// event is a stored event. Its content never changes, so it may be copied without the lock.
+// event is a stored event. What ev points to never changes, so that it may be copied without the lock.
 type event struct {
 	ev      webhook.Event
 	at      time.Time
 	fanout  int
 	rows    []*row // those not forgotten
 	idEntry *eventID
+
+	erasedAt time.Time // when payload and header were; zero: they are there
+	ended    int64     // with no deliveries: its number in the history
 }
 
 // eventID is remembered longer than its event.
@@ -44,6 +47,7 @@ type row struct {
 	ended    bool      // by End: the record is final, and the row here only to keep its place in its key
 	key      *orderKey // nil when unordered
 	attempts []webhook.Attempt
+	left     int64 // number in the history, which it has once nothing waits for it; 0: not yet
 }
 
 func rowsByID(a, b *row) int { return strings.Compare(a.d.ID, b.d.ID) }
@@ -121,6 +125,8 @@ type endpointState struct {
 	rate  rateState
 	byID  sorted[*row] // all its deliveries that are not forgotten
 
+	failed sorted[*row] // of those, the ones that ended otherwise than delivered, by ID
+
 	keys    map[string]*orderKey
 	parked  sorted[waiting]   // behind the first of their key, those that End has ended excepted
 	blocked sorted[*orderKey] // behind a dead letter
@@ -181,6 +187,7 @@ type orderKey struct {
 	first     *row      // in a lane; nil: none waits, or the key is blocked
 	parked    []*row    // behind first, or behind the dead letter
 	blockedBy string    // ID of the dead letter that the key waits behind
+	blockedAt int64     // and its sequence number
 	onHold    bool      // blocked, and what waits reads as held
 	since     time.Time // when blockedBy ended
 }

@@ -96,6 +96,36 @@ func (s *sorted[T]) first() (v T, ok bool) {
 	return s.chunks[0][0], true
 }
 
+// back walks all elements, the greatest first. The set must not change meanwhile.
+func (s *sorted[T]) back() iter.Seq[T] { return s.backFrom(len(s.chunks), 0) }
+
+// below walks the elements that are below v, the greatest first. The set must not change meanwhile.
+func (s *sorted[T]) below(v T) iter.Seq[T] {
+	i, pos, _ := s.find(v)
+	return s.backFrom(i, pos)
+}
+
+// backFrom walks backwards the elements before a place.
+func (s *sorted[T]) backFrom(chunk, pos int) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for i := chunk; i >= 0; i-- {
+			var c []T
+			switch {
+			case i == chunk && i < len(s.chunks):
+				c = s.chunks[i][:pos]
+			case i < chunk:
+				c = s.chunks[i]
+			}
+			for _, e := range slices.Backward(c) {
+				s.walked++
+				if !yield(e) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // from walks the elements that are not below v, in order. The set must not change meanwhile.
 func (s *sorted[T]) from(v T) iter.Seq[T] {
 	return func(yield func(T) bool) {

@@ -210,6 +210,9 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 	if err != nil {
 		return err
 	}
+	if err := s.insertFailed(ctx, q, failedRows(ended)); err != nil {
+		return err
+	}
 	return insertEach(ctx, s, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
 }
 

@@ -248,7 +248,11 @@ func (s *Store) endRows(ctx context.Context, q querier, req *webhook.EndRequest,
 			}
 		}
 	}
-	return nil
+	failed := make([]failedRow, len(rows))
+	for i, r := range rows {
+		failed[i] = failedRow{string(req.Next), r.d.ID, r.d.EndpointID}
+	}
+	return s.insertFailed(ctx, q, failed)
 }
 
 // byIDs is a statement over rows of the given IDs, which are its last arguments.
@@ -260,13 +264,13 @@ func (s *Store) byIDs(text string, args []any, ids []string) (string, []any) {
 	return strings.Replace(text, "{in}", "IN (?"+strings.Repeat(",?", len(ids)-1)+")", 1), slices.Concat(args, anys(ids))
 }
 
-// dialectText fills in what dialects say differently: {lock} locks rows where there are row locks, {due} names the index that is walked.
+// dialectText fills in what dialects say differently: {lock} locks rows where there are row locks, {skip} passes over those locked, {due} names the index that is walked.
 func (s *Store) dialectText(text string) string {
 	switch s.dialect {
 	case PostgreSQL:
-		return strings.NewReplacer("{lock}", "FOR UPDATE", "{due}", "").Replace(text)
+		return strings.NewReplacer("{lock}", "FOR UPDATE", "{skip}", "FOR UPDATE SKIP LOCKED", "{due}", "").Replace(text)
 	case MySQL:
-		return strings.NewReplacer("{lock}", "FOR UPDATE", "{due}", "FORCE INDEX (queue_due)").Replace(text)
+		return strings.NewReplacer("{lock}", "FOR UPDATE", "{skip}", "FOR UPDATE SKIP LOCKED", "{due}", "FORCE INDEX (queue_due)").Replace(text)
 	}
-	return strings.NewReplacer("{lock}", "", "{due}", "INDEXED BY {name}queue_due").Replace(text)
+	return strings.NewReplacer("{lock}", "", "{skip}", "", "{due}", "INDEXED BY {name}queue_due").Replace(text)
 }

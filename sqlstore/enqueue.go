@@ -197,6 +197,9 @@ func (s *Store) insertEvents(ctx context.Context, q querier, req *webhook.Enqueu
 	if err != nil {
 		return err
 	}
+	if err := s.insertUnmatched(ctx, q, now, fresh); err != nil {
+		return err
+	}
 	rows, expiring := splitExpiring(rows)
 	if err := s.insertExpiring(ctx, q, req, expiring); err != nil {
 		return err

@@ -77,11 +77,11 @@ WITH e AS (
 )`
 }
 
-// insertAllExpiring is insertAll with expires_at as its last argument.
-func insertAllExpiring() string {
+// insertAllExpiring is insertAll with expires_at as its last argument, and what else is to be done.
+func insertAllExpiring(more string) string {
 	return insertAll(", $18::bigint[]", ", expires_at", `, expiry AS (
 	INSERT INTO {prefix}expiry (expires_at, id) SELECT expires_at, id FROM numbered WHERE expires_at IS NOT NULL
-)`)
+)`+more)
 }
 
 // splitExpiring tells the rows that never expire from those that do.

@@ -17,6 +17,7 @@ ON DUPLICATE KEY UPDATE tenant = VALUES(tenant), url = VALUES(url), types = VALU
 WHERE scope = ? AND dkey = ? AND token = ? AND state = ? AND expires_at = ?`,
 
 	deliveries: deliveriesJoined,
+	events:     eventsListed,
 
 	// Loose index scan: one probe an endpoint ("Using index for group-by").
 	queued: `SELECT endpoint_id FROM {prefix}queue {due} WHERE endpoint_id > ? GROUP BY endpoint_id ORDER BY endpoint_id LIMIT ?`,

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"slices"
 
 	"github.com/signalpost/webhook"
 )
@@ -18,8 +19,11 @@ var postgresStatements = statements{
 	now: `SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`,
 
 	insertAll:         insertAll("", "", ""),
-	insertAllExpiring: insertAllExpiring(),
-	insertUnordered:   insertUnordered(),
+	insertAllExpiring: insertAllExpiring(""),
+	insertAllUnmatched: insertAllExpiring(`, unmatched AS (
+	INSERT INTO {prefix}unmatched (id, created_at) SELECT id, $9::bigint FROM e WHERE deliveries = 0 AND id IN (SELECT id FROM new)
+)`),
+	insertUnordered: insertUnordered(),
 
 	digests: `SELECT id, digest FROM {prefix}event_id WHERE id = ANY($1::text[])`,
 
@@ -101,45 +105,8 @@ ORDER BY 1, 2`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id = ANY($1::text[])`,
 
-	// op: 0 ends, 1 to be tried again, 2 given back. kept: where the attempt goes, see the constants. block: the class of a dead letter that blocks its key, else 0.
-	complete: `
-WITH o AS MATERIALIZED (
-	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::int[],
-		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[], $17::int[])
-	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response, kept)
-), gone AS (
-	DELETE FROM {prefix}queue q USING o
-	WHERE q.id = ANY($1::text[]) AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL
-		AND (o.op = 0 AND (o.block = 0 OR q.order_key IS NULL) OR q.expires_at = 0)
-	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts + o.counted AS attempts, q.expires_at
-), kept AS (
-	UPDATE {prefix}queue q SET
-		owner = NULL,
-		attempts = q.attempts + o.counted,
-		class = CASE WHEN o.op = 0 THEN o.block WHEN o.op = 1 OR q.attempts + o.counted > 0 THEN 1 ELSE q.class END,
-		due_at = CASE o.op WHEN 0 THEN $18::bigint ELSE o.due_at END,
-		reason = CASE o.op WHEN 1 THEN nullif(o.reason, '') ELSE coalesce(nullif(o.reason, ''), q.reason) END
-	FROM o
-	WHERE q.id = ANY(ARRAY(SELECT id FROM o WHERE op <> 0 OR block <> 0))
-		AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL AND (o.op <> 0 OR q.order_key IS NOT NULL)
-		AND q.expires_at IS DISTINCT FROM 0
-	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts, q.expires_at
-), hit AS MATERIALIZED (
-	SELECT * FROM gone UNION ALL SELECT * FROM kept
-), ended AS (
-	UPDATE {prefix}delivery d SET state = o.state, reason = o.reason, attempts = hit.attempts, finished_at = $18::bigint,
-		token = CASE WHEN o.kept = 1 THEN o.token END, number = CASE WHEN o.kept = 1 THEN o.number END,
-		status = CASE WHEN o.kept = 1 THEN o.status END, started_at = CASE WHEN o.kept = 1 THEN o.started_at END,
-		duration = CASE WHEN o.kept = 1 THEN o.duration END, error = CASE WHEN o.kept = 1 THEN o.error END,
-		detail = CASE WHEN o.kept = 1 THEN o.detail END, response = CASE WHEN o.kept = 1 THEN o.response END
-	FROM hit JOIN o ON o.id = hit.id
-	WHERE d.id = ANY(ARRAY(SELECT id FROM hit)) AND d.id = hit.id AND o.op = 0 AND d.finished_at IS NULL
-), tried AS (
-	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
-	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM o
-	WHERE kept = 2 AND id IN (SELECT id FROM hit)
-)
-SELECT id, endpoint_id, order_key, seq, expires_at FROM hit`,
+	complete:       completeText(""),
+	completeFailed: completeText(noteFailed),
 
 	// complete for what ends alike, by an attempt that its row keeps and that said nothing: what is delivered.
 	deliver: `
@@ -251,6 +218,9 @@ func (s *Store) insertPostgres(ctx context.Context, q querier, req *webhook.Enqu
 	}
 	text := s.sql.insertAll
 	switch {
+	case slices.ContainsFunc(events, func(e newEvent) bool { return len(e.rows) == 0 }):
+		text = s.sql.insertAllUnmatched
+		args = append(args, optIntArray(all, func(d *newDelivery) sql.NullInt64 { return d.expiresAt }))
 	case !anyOrdered(all) && !anyExpires(all):
 		text = s.sql.insertUnordered
 	case anyExpires(all):
@@ -383,7 +353,11 @@ func (s *Store) deliverPostgres(ctx context.Context, q querier, now int64, rows 
 }
 
 func (s *Store) completeOther(ctx context.Context, q querier, now int64, rows []*outcomeRow) (*sql.Rows, error) {
-	return q.QueryContext(ctx, s.sql.complete,
+	text := s.sql.complete
+	if len(failedRows(rows)) > 0 {
+		text = s.sql.completeFailed
+	}
+	return q.QueryContext(ctx, text,
 		textArray(rows, func(r **outcomeRow) string { return (*r).id }),
 		intArray(rows, func(r **outcomeRow) int64 { return (*r).token }),
 		intArray(rows, func(r **outcomeRow) int64 { return (*r).op }),

@@ -45,12 +45,15 @@ RETURNING scope, dkey, token`,
     d.replay, d.replay_of,
     q.class, q.due_at, q.attempts, q.owner IS NOT NULL, q.reason, h.held, h.hold_until, h.hold_reason,
     (SELECT CASE WHEN b.class = 4 THEN b.id END FROM {prefix}queue b
-     WHERE b.endpoint_id = q.endpoint_id AND b.order_key = q.order_key ORDER BY b.seq LIMIT 1)
+     WHERE b.endpoint_id = q.endpoint_id AND b.order_key = q.order_key ORDER BY b.seq LIMIT 1){more}
 FROM ({page}) p
 CROSS JOIN LATERAL (SELECT * FROM {prefix}delivery WHERE id = p.id OFFSET 0) d
 LEFT JOIN LATERAL (SELECT * FROM {prefix}queue WHERE id = p.id OFFSET 0) q ON TRUE
 LEFT JOIN LATERAL (SELECT * FROM {prefix}endpoint_state WHERE endpoint_id = q.endpoint_id OFFSET 0) h ON TRUE
 ORDER BY p.id`,
+
+	events: `SELECT e.id, e.type, e.tenant, e.ordering_key, e.deliveries, e.created_at, e.erased_at
+FROM ({page}) p CROSS JOIN LATERAL (SELECT * FROM {prefix}event WHERE id = p.id OFFSET 0) e ORDER BY p.id`,
 
 	// One probe an endpoint.
 	queued: `WITH RECURSIVE hop AS (

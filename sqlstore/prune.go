@@ -26,6 +26,12 @@ func (s *Store) Prune(ctx context.Context, req *webhook.PruneRequest) (*webhook.
 			return nil, fmt.Errorf("webhook: prune dedupe keys: %w", err)
 		}
 	}
+	if err := s.pruneDeliveries(ctx, req, limit, res); err != nil {
+		return nil, fmt.Errorf("webhook: prune deliveries: %w", err)
+	}
+	if err := s.pruneUnmatched(ctx, req, limit, res); err != nil {
+		return nil, fmt.Errorf("webhook: prune unmatched events: %w", err)
+	}
 	return res, nil
 }
 

@@ -14,7 +14,7 @@ var _ webhook.ReplayStore = (*Store)(nil)
 
 // What Redeliver asks and writes. {share} keeps an event that gets a delivery from being forgotten meanwhile.
 const (
-	redeliverEvents = `SELECT id FROM {prefix}event WHERE id {in} ORDER BY id {share}`
+	redeliverEvents = `SELECT id, erased_at IS NOT NULL FROM {prefix}event WHERE id {in} ORDER BY id {share}`
 
 	redeliverDelivery = `
 INSERT INTO {prefix}delivery (id, event_id, endpoint_id, ordering_key, seq, state, reason, attempts, created_at, replay, replay_of)
@@ -156,15 +156,16 @@ func (s *Store) judgeRedeliveries(ctx context.Context, q querier, req *webhook.R
 			asked = append(asked, req.Deliveries[i].EventID)
 		}
 	}
-	stored := make(map[string]bool)
+	stored, erased := make(map[string]bool), make(map[string]bool)
 	share := map[Dialect]string{PostgreSQL: "FOR KEY SHARE", MySQL: "LOCK IN SHARE MODE"}[s.dialect]
 	if req.DryRun {
 		share = ""
 	}
 	err := s.eachByID(ctx, q, replaceOne(redeliverEvents, "{share}", share), events, func(rows *sql.Rows) error {
 		var id string
-		err := rows.Scan(&id)
-		stored[id] = true
+		var gone bool
+		err := rows.Scan(&id, &gone)
+		stored[id], erased[id] = true, gone
 		return err
 	})
 	if err != nil {
@@ -183,6 +184,8 @@ func (s *Store) judgeRedeliveries(ctx context.Context, q querier, req *webhook.R
 		switch {
 		case !stored[d.EventID]:
 			status[i] = webhook.NoEvent
+		case erased[d.EventID]:
+			status[i] = webhook.PayloadGone
 		case !d.Lacking.IsZero() && (earlier[at] || reached(made[d.EventID], d)):
 			status[i] = webhook.HasEvent
 		default:

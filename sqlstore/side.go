@@ -28,6 +28,7 @@ type sideStatements struct {
 	keyFinishAll string // scopes, keys, tokens, nows, ends of the memory, statuses, headers, bodies
 
 	deliveries string // {page} selects the IDs
+	events     string // likewise
 	queued     string // the endpoints with a row in the queue: after, limit
 
 	pruneEventIDs string // before, limit

@@ -14,6 +14,7 @@ WHERE d.expires_at <= ?3 OR d.state = 2 OR (d.state = 1 AND ?6 AND d.digest <> e
 RETURNING token`,
 
 	deliveries: deliveriesJoined,
+	events:     eventsListed,
 
 	// One probe an endpoint.
 	queued: `WITH RECURSIVE hop (endpoint_id) AS (

@@ -15,16 +15,17 @@ type statements struct {
 	now string
 
 	// enqueue
-	insertAll         string // PostgreSQL: events and deliveries whose event ID is new
-	insertAllExpiring string // the same where some of them expire
-	insertUnordered   string // the same where none expires or has an ordering key
-	insertEventID     string
-	insertEvent       string
-	insertDelivery    string
-	insertQueue       string
-	bumpTail          string
-	readTail          string
-	digests           string
+	insertAll          string // PostgreSQL: events and deliveries whose event ID is new
+	insertAllExpiring  string // the same where some of them expire
+	insertAllUnmatched string // the same where some of the events have no deliveries
+	insertUnordered    string // the same where none expires or has an ordering key
+	insertEventID      string
+	insertEvent        string
+	insertDelivery     string
+	insertQueue        string
+	bumpTail           string
+	readTail           string
+	digests            string
 
 	// lanes and claim
 	lanes      string
@@ -43,21 +44,22 @@ type statements struct {
 	events     string
 
 	// complete
-	complete     string // PostgreSQL: all that a held lease gets
-	deliver      string // the usual end. PostgreSQL: all of it; else: the record's part
-	own          string
-	end          string
-	endHeld      string // SQLite: ends what is held under a token
-	block        string
-	again        string
-	finish       string
-	addAttempt   string
-	addLate      string
-	findParked   string // MySQL, SQLite
-	unpark       string
-	seenAttempts string
-	seenDelivery string
-	extend       string
+	complete       string // PostgreSQL: all that a held lease gets
+	completeFailed string // PostgreSQL: the same where some ends otherwise than delivered
+	deliver        string // the usual end. PostgreSQL: all of it; else: the record's part
+	own            string
+	end            string
+	endHeld        string // SQLite: ends what is held under a token
+	block          string
+	again          string
+	finish         string
+	addAttempt     string
+	addLate        string
+	findParked     string // MySQL, SQLite
+	unpark         string
+	seenAttempts   string
+	seenDelivery   string
+	extend         string
 
 	// states
 	hold       string
@@ -79,9 +81,9 @@ func statementsOf(d Dialect) statements {
 // filled is st with the tables' names in place.
 func (st statements) filled(fill *strings.Replacer) statements {
 	for _, text := range []*string{
-		&st.now, &st.insertAll, &st.insertAllExpiring, &st.insertUnordered, &st.insertEventID, &st.insertEvent, &st.insertDelivery, &st.insertQueue, &st.bumpTail, &st.readTail,
+		&st.now, &st.insertAll, &st.insertAllExpiring, &st.insertAllUnmatched, &st.insertUnordered, &st.insertEventID, &st.insertEvent, &st.insertDelivery, &st.insertQueue, &st.bumpTail, &st.readTail,
 		&st.digests, &st.lanes, &st.avoidScans, &st.holds, &st.lockStates, &st.addState, &st.setTAT, &st.peek, &st.pick, &st.findBefore, &st.lockBefore,
-		&st.park, &st.keyRanges, &st.lease, &st.events, &st.complete, &st.deliver, &st.own, &st.end, &st.endHeld, &st.block, &st.again, &st.finish,
+		&st.park, &st.keyRanges, &st.lease, &st.events, &st.complete, &st.completeFailed, &st.deliver, &st.own, &st.end, &st.endHeld, &st.block, &st.again, &st.finish,
 		&st.addAttempt, &st.addLate, &st.findParked, &st.unpark, &st.seenAttempts, &st.seenDelivery, &st.extend, &st.hold, &st.unhold,
 		&st.readStates, &st.putState,
 	} {

@@ -35,6 +35,8 @@ func brokenStores() []brokenStore {
 			"Attempt/Order", "Attempt/NoneWhenGivenBack", "Endpoint/DeletedKeepsDeliveries", "Concurrent/Drain", "Random",
 			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt", "Complete/WokenRetry", "End/OrderedLeased", "End/OrderedRetry",
 			"Concurrent/End",
+			"List/ByResponse", "Forget/Attempts", "Forget/Event", "Forget/Late",
+			"Redeliver/Claimed",
 		}},
 		{"claimIgnoresLeases", claimIgnoresLeases, []string{
 			"Sources/Final", "Enqueue/Many", "Enqueue/DueAt", "Leased/NotClaimed", "Lanes/Earliest", "Claim/Due", "Claim/EarliestFirst",
@@ -47,6 +49,8 @@ func brokenStores() []brokenStore {
 			"End/OrderedLeased", "End/OldestLeased", "Complete/EndedRepeated", "Expire/Leased", "Expire/LeaseExtended", "Expire/Ordered",
 			"Backlog/LeasedDoNotAge", "Backlog/Parked", "Backlog/CountLeavesOutEnded", "NotBefore/Claim",
 			"Concurrent/End?",
+			"List/States", "List/StatesOfEndpoint", "Forget/ByState",
+			"Sources/Final",
 		}},
 		{"claimLatestFirst", claimLatestFirst, []string{
 			"Claim/EarliestFirst", "Claim/LaneByLane", "Claim/FairnessOrder", "Complete/PoisonedLeavesNothing", "Complete/Repeated",
@@ -74,6 +78,8 @@ func brokenStores() []brokenStore {
 			"End/BehindDeadLetter", "End/BlockingDeadLetter", "Complete/EndedKeepsRecord", "Complete/EndedRepeated", "Expire/Ordered",
 			"Backlog/Parked", "Backlog/Count", "Backlog/CountLeavesOutEnded", "Backlog/WritesNothing", "NotBefore/Ordered",
 			"Concurrent/End",
+			"KeyHead/First", "KeyHead/Blocked", "Forget/Blocking", "Forget/EndedInKey", "Erase/InKey",
+			"Redeliver/BlockedKey",
 		}},
 		{"claimSharesEvents", claimSharesEvents, []string{
 			"Retention/Claimed",
@@ -81,10 +87,12 @@ func brokenStores() []brokenStore {
 		{"enqueueTakesConflictsForRepeats", enqueueTakesConflictsForRepeats, []string{
 			"Enqueue/RepeatOnOtherHandle", "Enqueue/RepeatOfFinished", "Enqueue/Conflict", "Enqueue/ConflictWithinRequest",
 			"Enqueue/StatusesInOrder", "Sequence/RepeatTakesNone", "Prune/KeptEvents", "Concurrent/SameID", "Random",
+			"Forget/IDStaysKnown", "Erase/IDStaysKnown",
 		}},
 		{"enqueueLosesOne", enqueueLosesOne, []string{
 			"Enqueue/Many", "Sequence/KeysAreBytes", "Claim/NextFrom", "Complete/Many", "List/Limit", "Concurrent/NoDoubleClaim",
 			"Order/LongKeyOutOfStep", "End/DefaultLimit",
+			"Forget/Batches",
 		}},
 		{"enqueueOneByOne", enqueueOneByOne, []string{
 			"Enqueue/RefusedLeavesNothing", "Sequence/ErrorTakesNone", "Random",
@@ -120,6 +128,8 @@ func brokenStores() []brokenStore {
 			"Retention/Complete", "Query/RetryScheduled", "Query/Final", "Concurrent/SameCompletion", "Random",
 			"Complete/QueuedWithAttempt", "Complete/QueuedRecordsAttempt", "End/Waiting", "End/LeasedFenced", "End/OrderedRetry",
 			"Complete/EndedKeepsRecord", "Complete/EndedRepeated",
+			"List/ByResponse", "Forget/Attempts", "Payload/Erased", "Erase/OtherTenants", "Erase/Waiting", "Erase/InKey",
+			"Redeliver/Queued",
 		}},
 		{"completeForgetsLateAttempts", completeForgetsLateAttempts, []string{
 			"Attempt/Late", "Attempt/RecordedOnce", "Attempt/Order", "Random",
@@ -137,6 +147,8 @@ func brokenStores() []brokenStore {
 			"Random",
 			"Complete/Woken", "End/BehindDeadLetter", "End/BlockingDeadLetter", "Backlog/Blocked", "BlockedKeys/Oldest",
 			"BlockedKeys/Pages",
+			"KeyHead/Blocked", "Forget/Blocking", "Erase/InKey",
+			"Erase/NotRedelivered", "Redeliver/BlockedKey",
 		}},
 		{"completeIgnoresContext", completeIgnoresContext, []string{
 			"Cancelled/Store",
@@ -181,6 +193,7 @@ func brokenStores() []brokenStore {
 		}},
 		{"pruneForgetsLimit", pruneForgetsLimit, []string{
 			"Prune/Limit",
+			"Forget/Batches", "Forget/Before", "Forget/Unmatched", "Payload/Batches",
 		}},
 	}
 }

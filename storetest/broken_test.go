@@ -20,6 +20,7 @@ type full interface {
 	webhook.DedupeStore
 	webhook.QueryStore
 	webhook.Pruner
+	webhook.Eraser
 	webhook.ReplayStore
 }
 

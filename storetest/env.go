@@ -80,6 +80,7 @@ func (e *env) dedupe() webhook.DedupeStore      { return e.h.Store.(webhook.Dedu
 func (e *env) queries() webhook.QueryStore      { return e.h.Store.(webhook.QueryStore) }
 func (e *env) replays() webhook.ReplayStore     { return e.h.Store.(webhook.ReplayStore) }
 func (e *env) pruner() webhook.Pruner           { return e.h.Store.(webhook.Pruner) }
+func (e *env) eraser() webhook.Eraser           { return e.h.Store.(webhook.Eraser) }
 
 func (e *env) failf(format string, args ...any) { panic(failure(fmt.Sprintf(format, args...))) }
 

@@ -185,10 +185,10 @@ func queryLate(e *env) {
 }
 
 func listCases() []Case {
-	const list = "ListDeliveries returns deliveries in ascending order of ID"
+	const list = "Lists are pages by ID, ascending or with Newest descending"
 	return []Case{
 		{"List/Order", list, needStore | needQuery, listOrder},
-		{"List/Pages", "pass as After for the next page; \"\": that was all … exclusive ID", needStore | needQuery, listPages},
+		{"List/Pages", "pass as After, with Newest as Before, for the next page; \"\": that was all … exclusive ID", needStore | needQuery, listPages},
 		{"List/Limit", "zero: 100", needStore | needQuery, listLimit},
 		{"List/ByEvent", "Empty fields do not filter", needStore | needQuery, listByEvent},
 		{"List/ByEndpoint", "Empty fields do not filter", needStore | needQuery, listByEndpoint},
@@ -212,8 +212,13 @@ func (e *env) listDeliveries(req webhook.ListDeliveriesRequest) (all []string) {
 		for _, d := range res.Deliveries {
 			all = append(all, d.ID)
 		}
-		if req.After = res.Next; req.After == "" {
+		if res.Next == "" {
 			return all
+		}
+		if req.Newest {
+			req.Before = res.Next
+		} else {
+			req.After = res.Next
 		}
 		if len(all) > 10000 {
 			e.failf("ListDeliveries: the walk does not end")
@@ -287,7 +292,7 @@ func listTogether(e *env) {
 }
 
 func pruneCases() []Case {
-	const prune = "Prune removes at most req.Limit of each kind and reports how many"
+	const prune = "Prune removes at most req.Limit of each kind, each kind in one transaction, and reports how many"
 	return []Case{
 		{"Prune/Limit", prune + " … Call it again until it removes fewer", needDedupe | needPrune, pruneLimit},
 		{"Prune/OnlyExpired", "forget idempotency keys that have expired", needDedupe | needPrune, pruneOnlyExpired},

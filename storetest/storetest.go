@@ -51,7 +51,7 @@ type Harness struct {
 
 	// Without names what the store leaves out on purpose; the cases that need it are skipped. Something that is
 	// neither there nor named here fails them. Known names: "Store", "HoldStore", "StateStore", "LifeStore",
-	// "EndpointStore", "DedupeStore", "QueryStore", "Pruner", "ReplayStore", "Tx" (there is no Begin) and "OpenTx" (nobody else can write while a transaction is
+	// "EndpointStore", "DedupeStore", "QueryStore", "Pruner", "Eraser", "ReplayStore", "Tx" (there is no Begin) and "OpenTx" (nobody else can write while a transaction is
 	// open, as on SQLite).
 	Without []string
 }
@@ -101,7 +101,8 @@ func Cases() []Case {
 		orderCases(), deadLetterCases(), extendCases(), completeCases(), attemptCases(), wokenCases(), endCases(), expireCases(), backlogCases(),
 		holdCases(), rateCases(), rateChangeCases(), stateCases(), notBeforeCases(), retainCases(),
 		contextCases(), txCases(), endpointCases(), changeCases(), dedupeCases(), finishCases(), queryCases(), listCases(),
-		pruneCases(), redeliverCases(), sourceCases(), replayCases(), concurrentCases(), randomCases(shrinkRuns))
+		filterCases(), eventCases(), keyHeadCases(), pruneCases(), forgetCases(), payloadCases(), eraseCases(),
+		redeliverCases(), sourceCases(), replayCases(), concurrentCases(), randomCases(shrinkRuns))
 }
 
 // Check runs the case without package testing and returns what is wrong, or an error that wraps [ErrSkipped].
@@ -145,6 +146,7 @@ const (
 	needOpenTx
 	needState
 	needLife
+	needErase
 	needReplay
 )
 
@@ -160,6 +162,7 @@ func parts() []part {
 		{needDedupe, "DedupeStore", func(h Harness) bool { return both[webhook.DedupeStore](h) }},
 		{needQuery, "QueryStore", func(h Harness) bool { return both[webhook.QueryStore](h) }},
 		{needPrune, "Pruner", func(h Harness) bool { return both[webhook.Pruner](h) }},
+		{needErase, "Eraser", func(h Harness) bool { return both[webhook.Eraser](h) }},
 		{needTx, "Tx", func(h Harness) bool { return h.Begin != nil }},
 		{needOpenTx, "OpenTx", func(h Harness) bool { return h.Begin != nil }},
 	}

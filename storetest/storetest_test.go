@@ -42,7 +42,7 @@ func unshrunk() []Case {
 
 // TestBroken checks that each broken store turns exactly the cases red that are named, and no other.
 func TestBroken(t *testing.T) {
-	for _, tt := range slices.Concat(brokenStores(), brokenStateStores(), brokenLifeStores(), brokenReplayStores()) {
+	for _, tt := range slices.Concat(brokenStores(), brokenStateStores(), brokenLifeStores(), brokenQueryStores(), brokenReplayStores()) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			got := red(t, unshrunk(), func() Harness {

@@ -93,6 +93,7 @@ func newBench(t *testing.T, v variant, filled map[sqlstore.Dialect]DB) *bench {
 		migrate(t, s)
 		sc.fill(t, v, db)
 		sc.fillSide(t, v, db)
+		sc.fillEnded(t, v, db)
 		db.Close() // nobody may be connected to what is copied
 		filled[v.dialect] = d
 	}
@@ -121,6 +122,7 @@ func TestNoBacklogIsRead(t *testing.T) {
 		t.Run(v.name+"/states", b.states)
 		t.Run(v.name+"/claims", b.claims)
 		t.Run(v.name+"/life", b.life)
+		t.Run(v.name+"/ended", b.ended)
 		t.Run(v.name+"/replay", b.replay)
 	}
 }
@@ -185,9 +187,10 @@ func (b *bench) faultsSQLite(t *testing.T, st statement) (faults []string) {
 		if sqliteWalk(st.text, detail) {
 			faults = append(faults, detail)
 		}
-		byEvent := strings.Contains(st.text, "event_id = ?") // an event's own deliveries may be sorted
+		byEvent := strings.Contains(st.text, "event_id = ?") || strings.Contains(st.text, "event_id IN") // an event's own deliveries may be sorted
+		merged := strings.Contains(st.text, " UNION SELECT id FROM (SELECT id")                          // and the first of several walks
 		ties := strings.HasSuffix(detail, "FOR LAST TERM OF ORDER BY")
-		if strings.Contains(detail, "TEMP B-TREE") && !byEvent && !ties {
+		if strings.Contains(detail, "TEMP B-TREE") && !byEvent && !merged && !ties {
 			faults = append(faults, detail)
 		}
 	}
@@ -197,6 +200,9 @@ func (b *bench) faultsSQLite(t *testing.T, st statement) (faults []string) {
 // sqliteWalk tells a step that may walk a backlog: a scan of a stored table, or a search along an index that uses
 // less of it than the statement's conditions allow.
 func sqliteWalk(text, detail string) bool {
+	if strings.Contains(text, "ORDER BY endpoint_id, class, due_at LIMIT 10001") {
+		return false // a part of what waits for an endpoint, whichever: that is what it wants
+	}
 	action, rest, _ := strings.Cut(detail, " ")
 	name, rest, _ := strings.Cut(rest, " ")
 	stored := strings.HasPrefix(name, "webhook_") || slices.Contains([]string{"q", "d", "b"}, name) // aliases of the big tables

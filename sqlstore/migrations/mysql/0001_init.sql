@@ -1,7 +1,7 @@
 -- MySQL commits at each statement of this kind, so that each may be repeated after a crash in between.
 -- Times are microseconds since the Unix epoch. Identifiers and keys compare bytewise.
 
--- What happened; written once, never rewritten.
+-- What happened; written once, and never rewritten but by the erasure of header and payload, at erased_at.
 CREATE TABLE IF NOT EXISTS {prefix}event (
 	id           VARBINARY(255) PRIMARY KEY,
 	type         VARBINARY(255) NOT NULL,
@@ -10,7 +10,8 @@ CREATE TABLE IF NOT EXISTS {prefix}event (
 	header       MEDIUMBLOB,
 	payload      LONGBLOB NOT NULL,
 	deliveries   INT NOT NULL,
-	created_at   BIGINT NOT NULL
+	created_at   BIGINT NOT NULL,
+	erased_at    BIGINT
 ) ENGINE=InnoDB;
 
 -- The event IDs that are remembered, for longer than the events themselves.
@@ -79,6 +80,22 @@ CREATE TABLE IF NOT EXISTS {prefix}expiry (
 	expires_at BIGINT NOT NULL,
 	id         VARBINARY(255) NOT NULL,
 	PRIMARY KEY (expires_at, id)
+) ENGINE=InnoDB;
+
+-- Deliveries that ended otherwise than delivered, to be found without a walk over the others.
+CREATE TABLE IF NOT EXISTS {prefix}failed (
+	state       VARBINARY(32) NOT NULL,
+	id          VARBINARY(255) NOT NULL,
+	endpoint_id VARBINARY(255) NOT NULL,
+	PRIMARY KEY (state, id),
+	KEY failed_endpoint (endpoint_id, state, id)
+) ENGINE=InnoDB;
+
+-- Events that matched no endpoint, likewise.
+CREATE TABLE IF NOT EXISTS {prefix}unmatched (
+	id         VARBINARY(255) PRIMARY KEY,
+	created_at BIGINT NOT NULL,
+	KEY unmatched_created (created_at)
 ) ENGINE=InnoDB;
 
 -- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.

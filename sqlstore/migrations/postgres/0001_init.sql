@@ -1,6 +1,6 @@
 -- Times are microseconds since the Unix epoch. Identifiers and keys compare bytewise.
 
--- What happened; written once, never rewritten.
+-- What happened; written once, and never rewritten but by the erasure of header and payload, at erased_at.
 CREATE TABLE {prefix}event (
 	id           text COLLATE "C" PRIMARY KEY,
 	type         text COLLATE "C" NOT NULL,
@@ -9,7 +9,8 @@ CREATE TABLE {prefix}event (
 	header       bytea,
 	payload      bytea NOT NULL,
 	deliveries   integer NOT NULL,
-	created_at   bigint NOT NULL
+	created_at   bigint NOT NULL,
+	erased_at    bigint
 );
 
 -- The event IDs that are remembered, for longer than the events themselves.
@@ -80,6 +81,22 @@ CREATE TABLE {prefix}expiry (
 	id         text COLLATE "C" NOT NULL,
 	PRIMARY KEY (expires_at, id)
 );
+
+-- Deliveries that ended otherwise than delivered, to be found without a walk over the others.
+CREATE TABLE {prefix}failed (
+	state       text COLLATE "C" NOT NULL,
+	id          text COLLATE "C" NOT NULL,
+	endpoint_id text COLLATE "C" NOT NULL,
+	PRIMARY KEY (state, id)
+);
+CREATE INDEX {name}failed_endpoint ON {prefix}failed (endpoint_id, state, id);
+
+-- Events that matched no endpoint, likewise.
+CREATE TABLE {prefix}unmatched (
+	id         text COLLATE "C" NOT NULL PRIMARY KEY,
+	created_at bigint NOT NULL
+);
+CREATE INDEX {name}unmatched_created ON {prefix}unmatched (created_at);
 
 -- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
 CREATE TABLE {prefix}attempt (

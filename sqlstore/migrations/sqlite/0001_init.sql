@@ -1,6 +1,6 @@
 -- Times are microseconds since the Unix epoch. Identifiers and keys compare bytewise.
 
--- What happened; written once, never rewritten.
+-- What happened; written once, and never rewritten but by the erasure of header and payload, at erased_at.
 CREATE TABLE {prefix}event (
 	id           TEXT PRIMARY KEY,
 	type         TEXT NOT NULL,
@@ -9,7 +9,8 @@ CREATE TABLE {prefix}event (
 	header       BLOB,
 	payload      BLOB NOT NULL,
 	deliveries   INTEGER NOT NULL,
-	created_at   INTEGER NOT NULL
+	created_at   INTEGER NOT NULL,
+	erased_at    INTEGER
 );
 
 -- The event IDs that are remembered, for longer than the events themselves.
@@ -79,6 +80,22 @@ CREATE TABLE {prefix}expiry (
 	id         TEXT NOT NULL,
 	PRIMARY KEY (expires_at, id)
 ) WITHOUT ROWID;
+
+-- Deliveries that ended otherwise than delivered, to be found without a walk over the others.
+CREATE TABLE {prefix}failed (
+	state       TEXT NOT NULL,
+	id          TEXT NOT NULL,
+	endpoint_id TEXT NOT NULL,
+	PRIMARY KEY (state, id)
+) WITHOUT ROWID;
+CREATE INDEX {name}failed_endpoint ON {prefix}failed (endpoint_id, state, id);
+
+-- Events that matched no endpoint, likewise.
+CREATE TABLE {prefix}unmatched (
+	id         TEXT NOT NULL PRIMARY KEY,
+	created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX {name}unmatched_created ON {prefix}unmatched (created_at);
 
 -- One row for each HTTP try that is not in its delivery; append only. duration is in nanoseconds.
 CREATE TABLE {prefix}attempt (
