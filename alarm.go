@@ -86,6 +86,9 @@ func (a *alarms) page(ctx context.Context, now time.Time) error {
 		return err
 	}
 	for i := range res.Endpoints {
+		if !a.d.serves(res.Endpoints[i].EndpointID) {
+			continue
+		}
 		a.endpoint(ctx, now, &res.Endpoints[i])
 	}
 	a.after = res.Next

@@ -63,6 +63,9 @@ func (b *backlogs) read(ctx context.Context, opts *BacklogOptions) (*Backlog, er
 			return nil, err
 		}
 		for i := range res.Endpoints {
+			if !b.d.serves(res.Endpoints[i].EndpointID) {
+				continue
+			}
 			all.add(b.d, &res.Endpoints[i], opts.Count, now)
 		}
 		if req.After = res.Next; req.After == "" {

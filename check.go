@@ -85,6 +85,9 @@ func (d *Dispatcher) checkEndpoint(ep *Endpoint) error {
 	if reason := checkName(ep.ID, ""); reason != "" {
 		return &FieldError{Op: "endpoint", Field: "ID", Reason: reason}
 	}
+	if strings.HasPrefix(ep.ID, InboxPrefix) {
+		return bad("ID", fmt.Sprintf("begins with %q, as those of inboxes do", InboxPrefix))
+	}
 	if reason := checkLabel(ep.Tenant); reason != "" {
 		return bad("Tenant", reason)
 	}

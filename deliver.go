@@ -57,6 +57,9 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 		// It waited too long for a sender: its lease could end before the attempt is recorded.
 		return d.returned(it, 0, ""), 0
 	}
+	if rt.run != nil {
+		return d.runAttempt(ctx, rt, it)
+	}
 	return d.try(ctx, rt, it)
 }
 

@@ -86,6 +86,7 @@ type DispatcherOptions struct {
 type Dispatcher struct {
 	store    Store
 	opts     DispatcherOptions
+	only     string // the one endpoint that it serves, an inbox; "": all but inboxes
 	log      *slog.Logger
 	profiles map[string]*Profile
 	unknown  *route
@@ -270,8 +271,10 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	feeders.Go(func() { d.maintain(ctx) })
 	feeders.Go(func() { d.upkeep(ctx) })
 	feeders.Go(func() { d.health.run(ctx) })
+	if d.only == "" { // an inbox knows no endpoint that a replay could go to
+		feeders.Go(func() { d.replays.run(ctx) })
+	}
 	feeders.Go(func() { d.retain(ctx) })
-	feeders.Go(func() { d.replays.run(ctx) })
 	end := make(chan struct{})
 	recorder.Go(func() { d.completer.run(records, end) })
 

@@ -93,7 +93,7 @@ func (f *feed) kick() {
 
 // hint tells of a delivery in the store, or about to be committed to it. It does not wake the feed.
 func (f *feed) hint(id LaneID, due time.Time) {
-	if !f.d.running.Load() {
+	if !f.d.running.Load() || !f.d.serves(id.EndpointID) {
 		return // Run begins with a walk
 	}
 	f.hintMu.Lock()
@@ -222,7 +222,7 @@ func (f *feed) endpoint(id string) *feedEndpoint {
 func (f *feed) walkLanes(ctx context.Context) error {
 	began := time.Now()
 	for {
-		res, err := f.d.store.Lanes(ctx, &LanesRequest{After: f.after, Limit: lanesPage})
+		res, err := f.d.lanesPage(ctx, f.after)
 		if err == nil && res == nil {
 			err = errMalformedAnswer
 		}
@@ -231,6 +231,9 @@ func (f *feed) walkLanes(ctx context.Context) error {
 		}
 		now := f.d.clock.estimate()
 		for _, l := range res.Lanes {
+			if !f.d.serves(l.EndpointID) {
+				continue
+			}
 			e := f.endpoint(l.EndpointID)
 			w := &e.class[l.Class]
 			w.due, w.from, w.walk = l.Earliest, l.Earliest, f.walks+1

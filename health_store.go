@@ -53,6 +53,9 @@ func (h *health) read(ctx context.Context) error {
 
 // learn takes over a state as it is in the store, unless a newer one is known.
 func (h *health) learn(in *EndpointState, anyway bool) {
+	if !h.d.serves(in.EndpointID) {
+		return
+	}
 	st := h.d.statuses.get(in.EndpointID)
 	rt := h.d.routes.lookup(in.EndpointID)
 	st.mu.Lock()

@@ -30,7 +30,9 @@ func (d *Dispatcher) upkeep(ctx context.Context) {
 	defer d.verify.wait()
 	nextPrune := time.Now().Add(pruneEvery)
 	for sleep(ctx, d.upkeepEvery()) {
-		d.life.sweep(ctx)
+		if d.only == "" {
+			d.life.sweep(ctx) // what an inbox keeps does not expire
+		}
 		d.backlogs.watch(ctx)
 		d.alarms.look(ctx)
 		d.verify.work(ctx)

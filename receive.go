@@ -90,6 +90,9 @@ type ReceiveOptions struct {
 	// Repeats, when set, counts the repeats that are answered without the handler.
 	Repeats *RepeatCounter
 
+	// Refused, when set, keeps the latest requests that were refused before the handler, within its bounds and in memory. Nil: none.
+	Refused *RefusedRequests
+
 	// Error, when set, writes the answers that the middleware itself gives (status 400 and above). Retry-After and the
 	// like are set already. err is for logs and metrics: telling the client more than the status helps an attacker. Nil:
 	// the status in words.
@@ -260,6 +263,7 @@ type receiver struct {
 	next     http.Handler
 	clock    *storeClock
 	kept     *unrecorded
+	keyed    bool // the key is needed though there is no dedupe store
 }
 
 // refusal is an answer that the middleware gives by itself.
@@ -267,6 +271,7 @@ type refusal struct {
 	status     int
 	retryAfter int // seconds; 0: none
 	err        error
+	body       []byte // of a request that was refused once it was read
 }
 
 // ServeHTTP implements [http.Handler].
@@ -302,12 +307,23 @@ func (h *receiver) runOnly(w http.ResponseWriter, r *http.Request, x *received) 
 	x.rec.send()
 }
 
-// accept does all that comes before the key is taken. The result is set once the request is verified.
+// accept does all that comes before the key is taken, and keeps what it refuses if it is to. The result is set once the request is verified.
 func (h *receiver) accept(w http.ResponseWriter, r *http.Request) (*received, *refusal) {
 	body, no := h.readBody(w, r)
-	if no != nil {
-		return nil, no
+	var x *received
+	if no == nil {
+		if x, no = h.admit(r, body); no != nil {
+			no.body = body
+		}
 	}
+	if no != nil {
+		h.opts.Refused.keep(r, no)
+	}
+	return x, no
+}
+
+// admit judges a request that was read.
+func (h *receiver) admit(r *http.Request, body []byte) (*received, *refusal) {
 	x := newReceived(r, body, h.describe, h.opts.Key)
 	v, err := h.verify(&x.msg)
 	if err != nil {
@@ -320,7 +336,7 @@ func (h *receiver) accept(w http.ResponseWriter, r *http.Request) (*received, *r
 	if v.Secret > 0 {
 		h.oldSecret(r.Context(), x)
 	}
-	if h.opts.Dedupe == nil {
+	if h.opts.Dedupe == nil && !h.keyed {
 		return x, nil
 	}
 	if _, err := x.idempotencyKey(); err != nil {

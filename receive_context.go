@@ -30,10 +30,10 @@ func FromContext(ctx context.Context) Event {
 	return *x.event
 }
 
-// VerificationFromContext returns what the signature told, for a handler behind [Middleware]; elsewhere false.
+// VerificationFromContext returns what the signature told, for a handler behind [Middleware]; elsewhere, as in an [Inbox]'s handler, false.
 func VerificationFromContext(ctx context.Context) (Verification, bool) {
 	x := receivedFrom(ctx)
-	if x == nil {
+	if x == nil || x.delivery != nil {
 		return Verification{}, false
 	}
 	return x.verification, true
@@ -86,6 +86,7 @@ type received struct {
 	scope        string    // as the store gets it
 	heldUntil    time.Time // by this process's clock
 	ran          bool      // the handler has run for this very request
+	delivery     *Delivery // of an inbox's handler; else nil
 	beginReq     BeginRequest
 	finishReq    FinishRequest
 

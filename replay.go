@@ -268,7 +268,7 @@ func (p *replays) single(ctx context.Context, id string) (Delivery, error) {
 		return Delivery{}, err
 	}
 	rt, err := p.d.testRoute(ctx, old.EndpointID)
-	if err == nil && rt.endpoint.Tenant != ev.Event.Tenant { // another one with the same ID
+	if err == nil && rt.run == nil && rt.endpoint.Tenant != ev.Event.Tenant { // another one with the same ID
 		err = ErrNotFound
 	}
 	if err != nil {

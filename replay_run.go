@@ -361,6 +361,9 @@ func (b *replayBatch) targets(table *routeTable, src *ReplaySource) (routes []*r
 		}
 		return []*route{rt}, 0
 	}
+	if isReceived(src.EventID) { // what others have sent us is not ours to send
+		return nil, 1
+	}
 	for _, rt := range table.match(&Event{Type: src.Type, Tenant: src.Tenant}) {
 		if b.r.To == "" || b.r.To == rt.endpoint.ID {
 			routes = append(routes, rt)

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -137,17 +138,30 @@ func (rec *responseRecorder) discard() {
 
 // sendStored answers a repeat.
 func sendStored(w http.ResponseWriter, resp *StoredResponse) {
+	sendResponse(w, resp, true)
+}
+
+// sendResponse sends a response as it is stored.
+func sendResponse(w http.ResponseWriter, resp *StoredResponse, repeat bool) {
 	h := w.Header()
 	for name, values := range resp.Header {
 		if !neverReplayed(name) {
 			h[http.CanonicalHeaderKey(name)] = values
 		}
 	}
-	h.Set(ReplayedHeader, "true")
+	if repeat {
+		h.Set(ReplayedHeader, "true")
+	}
 	w.WriteHeader(resp.Status)
 	if len(resp.Body) > 0 {
 		_, _ = w.Write(resp.Body)
 	}
+}
+
+// clone is a copy of what a caller gave, with 200 for no status.
+func (r StoredResponse) clone() StoredResponse {
+	header := http.Header(r.Header).Clone()
+	return StoredResponse{Status: cmp.Or(r.Status, http.StatusOK), Header: header, Body: slices.Clone(r.Body)}
 }
 
 // neverReplayed tells headers that belong to one client or one connection.

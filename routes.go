@@ -39,6 +39,7 @@ type route struct {
 	schedule Schedule
 	success  SuccessRule
 	target   *target
+	run      runner // makes the attempts; nil: HTTP
 	inFlight int
 	lease    time.Duration
 	rate     Rate         // the endpoint's own; what counts is effectiveRate
@@ -244,6 +245,9 @@ func (r *routes) apply(old *routeTable, changes *EndpointChanges, now time.Time)
 	// What waits for those that were deleted longer ago is old enough to be canceled even if nothing is known of its endpoint.
 	maps.DeleteFunc(t.deleted, func(_ string, at time.Time) bool { return now.Sub(at) > 2*unknownMost })
 	for _, ep := range changes.Put {
+		if !r.d.serves(ep.ID) {
+			continue // as an inbox is called: it came past PutEndpoint
+		}
 		t.byID[ep.ID] = r.d.newRoute(ep)
 		if err := changes.Unreadable[ep.ID]; err != nil {
 			t.byID[ep.ID] = r.d.unreadableRoute(ep, err)

@@ -13,7 +13,8 @@
 // # Receiving
 //
 // A [Verifier] checks signatures; [Middleware] puts one before an http.Handler, and remembers in a [DedupeStore] what has
-// been processed, so that a repeat gets the stored answer. [FromContext] gives the handler the verified event.
+// been processed, so that a repeat gets the stored answer. [FromContext] gives the handler the verified event. An [Inbox] stores what
+// verifies, answers, and processes it afterwards, with retries. sqlstore's HandleTx runs a handler in the transaction that records the key.
 //
 // # Formats
 //
@@ -208,7 +209,7 @@ type Attempt struct {
 	StartedAt  time.Time     // on the store's clock
 	Duration   time.Duration // until the answer was read or the attempt failed
 	Status     int           // HTTP status, 0 when no answer came
-	Error      string        // kind of failure without a whole answer: "dns", "refused", "timeout", … (see [NetErrorKind]); else "". An answer that breaks off has both
+	Error      string        // kind of failure without a whole answer: "dns", "refused", "timeout", … (see [NetErrorKind]; of an inbox's handler [RunErrorHandler] and its like); else "". An answer that breaks off has both
 	Detail     string        // the error's text, without secrets; at most 512 bytes
 	Response   []byte        // beginning of the answer's body, at most 4 KiB
 	NextAt     time.Time     // when the next attempt is due; zero when there is none

@@ -43,6 +43,13 @@ func TestOutbox(t *testing.T) {
 	}
 }
 
+func TestExactlyOnce(t *testing.T) {
+	out, err := exec.Command(build(t, "exactlyonce")).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "11 runs, the first failed, 10 bookings") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func build(t *testing.T, name string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), name)

@@ -113,6 +113,57 @@ func Example_receive() {
 	// 200 true
 }
 
+// Example_inbox is the README's inbox, with a request of its own.
+func Example_inbox() {
+	store, mux, done := openStore(), http.NewServeMux(), make(chan error)
+	ctx, cancel := context.WithCancel(context.Background())
+	secret, err := webhook.IssuedSecret("test_secret")
+	check(err)
+	verifier, err := webhook.NewVerifier(secret)
+	check(err)
+	processed := make(chan string)
+	process := func(_ context.Context, ev webhook.Event) error { processed <- ev.Type; return nil }
+
+	inbox := webhook.NewInbox(store, verifier, func(ctx context.Context, ev webhook.Event) error {
+		return process(ctx, ev) // runs again by a schedule until it is nil
+	}, nil)
+	mux.Handle("POST /webhooks/gett", inbox) // stored, then 200
+	go func() { done <- inbox.Run(ctx) }()
+
+	fmt.Println(post(mux, secret), <-processed)
+	cancel()
+	check(<-done)
+	// Output: 200 order_create
+}
+
+// Example_handleTx is the README's handler in a transaction, with a request of its own.
+func Example_handleTx() {
+	store, mux := openStore(), http.NewServeMux()
+	secret, err := webhook.IssuedSecret("test_secret")
+	check(err)
+	verifier, err := webhook.NewVerifier(secret)
+	check(err)
+
+	mux.Handle("POST /webhooks/gett", store.HandleTx(verifier, func(ctx context.Context, tx *sql.Tx, ev webhook.Event) error {
+		_, err := tx.ExecContext(ctx, `CREATE TABLE orders AS SELECT 1 AS id`)
+		return err // nil: key and update commit together, 200; else neither, and the sender retries
+	}, nil))
+
+	fmt.Println(post(mux, secret), post(mux, secret)) // the second is answered from the record
+	// Output: 200 200
+}
+
+// post sends an event as Gett does and returns the status of the answer.
+func post(h http.Handler, secret webhook.Secret) int {
+	body := []byte(`{"type":"order_create","data":{"permalink_url":"https://gett.com/orders/42"}}`)
+	signer, err := webhook.NewSigner(secret)
+	check(err)
+	r, w := httptest.NewRequest(http.MethodPost, "/webhooks/gett", bytes.NewReader(body)), httptest.NewRecorder()
+	check(signer.Sign(r.Header, body))
+	h.ServeHTTP(w, r)
+	return w.Code
+}
+
 func openStore() *sqlstore.Store {
 	dir, err := os.MkdirTemp("", "readme")
 	check(err)
@@ -142,6 +193,7 @@ func TestReadmeShowsWhatRuns(t *testing.T) {
 		`db, err := sql.Open("sqlite", "webhooks.db")`,
 		`ID: "acme", URL: "https://acme.example/hooks", Secrets: []webhook.Secret{secret}, Types: []string{"order_*"},`,
 		"_, err = tx.ExecContext(ctx, `INSERT INTO orders …`)",
+		"_, err := tx.ExecContext(ctx, `UPDATE orders …`)",
 	}
 	for _, line := range differ {
 		lines[line] = true

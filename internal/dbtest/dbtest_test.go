@@ -38,6 +38,9 @@ var parts = map[string]func() error{
 	"receive": servePart,
 	"health":  healthPart,
 	"life":    lifePart,
+
+	"handletx": handleTxPart,
+	"inbox":    inboxPart,
 }
 
 // serverPart starts both servers, says where they are, and hangs until it is killed.

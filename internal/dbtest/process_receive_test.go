@@ -92,6 +92,15 @@ type answer struct {
 
 // post sends the request, and looks for the record as soon as it is answered.
 func (c *childDB) post(ctx context.Context, url string, r *signedRequest) (a answer) {
+	a = c.send(ctx, url, r)
+	if a.err == nil && a.status < 300 {
+		a.err = c.db.QueryRowContext(ctx, "SELECT count(*) FROM webhook_dedupe WHERE state = 1 AND dkey = '"+r.key("o1")+"'").Scan(&a.recorded)
+	}
+	return a
+}
+
+// send sends the request.
+func (c *childDB) send(ctx context.Context, url string, r *signedRequest) answer {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(r.body))
 	if err != nil {
 		return answer{err: err}
@@ -103,11 +112,7 @@ func (c *childDB) post(ctx context.Context, url string, r *signedRequest) (a ans
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	a = answer{status: resp.StatusCode, replayed: resp.Header.Get(webhook.ReplayedHeader) == "true", body: string(text), err: err}
-	if err == nil && a.status < 300 {
-		a.err = c.db.QueryRowContext(ctx, "SELECT count(*) FROM webhook_dedupe WHERE state = 1 AND dkey = '"+r.key("o1")+"'").Scan(&a.recorded)
-	}
-	return a
+	return answer{status: resp.StatusCode, replayed: resp.Header.Get(webhook.ReplayedHeader) == "true", body: string(text), err: err}
 }
 
 // startReceivers starts two processes that receive with one database: the first waits for twins, the second does not.

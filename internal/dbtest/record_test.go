@@ -15,6 +15,8 @@ import (
 type recorder struct {
 	driver.Connector
 
+	commit func(tx driver.Tx) error // instead of the driver's, if set; set before use
+
 	mu   sync.Mutex
 	sent []statement
 	txs  int // begun, and statements outside of any
@@ -137,6 +139,9 @@ type recordedTx struct {
 
 func (tx recordedTx) Commit() error {
 	tx.c.inTx = false
+	if tx.c.r.commit != nil {
+		return tx.c.r.commit(tx.Tx)
+	}
 	return tx.Tx.Commit()
 }
 
