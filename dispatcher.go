@@ -36,7 +36,7 @@ type DispatcherOptions struct {
 	MaxInFlight int // attempts under way at once to one endpoint that does not say; zero: 16
 
 	// Poll is how often the store is asked for work that this process was not told of; zero: 200 ms. Above half a second it slows down, up
-	// to 10 s, what a running dispatcher else notices within a second: endpoints that others change, expiry, alarms.
+	// to 10 s, what a running dispatcher else notices within a second: endpoints that others change, expiry, alarms, others' replays.
 	Poll time.Duration
 
 	Grace time.Duration // how long Run lets attempts under way finish when it is told to end; zero: 20 s

@@ -12,7 +12,7 @@ import (
 
 // How replays are worked on.
 const (
-	replayPoll    = time.Second            // between looks for replays that this process was not told of, or that wait
+	replayPoll    = time.Second            // between looks for replays that this process was not told of, or that wait; see Poll
 	replayLease   = 15 * time.Second       // what a process that died was doing is taken over after that
 	replayStep    = 500 * time.Millisecond // of the pace is done in one step
 	replayMost    = 500                    // deliveries in a step
@@ -78,7 +78,7 @@ func (p *replays) work(ctx context.Context) time.Duration {
 		p.warn(ctx, "looking for replays", "", err)
 		return replayPoll
 	case res.Replay == nil && res.Next.IsZero():
-		return replayPoll
+		return max(replayPoll, p.d.upkeepEvery())
 	case res.Replay == nil:
 		return min(max(res.Next.Sub(p.d.clock.estimate()), time.Millisecond), replayPoll)
 	}
