@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/payload/gett"
 	"github.com/signalpost/webhook/sqlstore"
 
 	_ "modernc.org/sqlite"
@@ -89,8 +90,9 @@ func Example_receive() {
 	check(err)
 	receive := webhook.Middleware(verifier, &webhook.ReceiveOptions{Dedupe: store})
 	mux.Handle("POST /webhooks/gett", receive(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ev := webhook.FromContext(r.Context()) // verified, and not seen before
-		fmt.Println(ev.Type, len(ev.Payload))
+		order, err := gett.Order(webhook.FromContext(r.Context())) // verified, and not seen before; package payload/gett
+		check(err)
+		fmt.Println(order.OrderID, order.Status, order.Refunds) // what it does not know it keeps
 	})))
 
 	server := httptest.NewServer(mux)
@@ -98,7 +100,7 @@ func Example_receive() {
 	signer, err := webhook.NewSigner(secret)
 	check(err)
 	for range 2 {
-		body := []byte(`{"type":"order_create","data":{"permalink_url":"https://gett.com/orders/42"}}`)
+		body := []byte(`{"type":"order_create","data":{"permalink_url":"https://gett.com/orders/42","status":"created","refunds":[]}}`)
 		req, err := http.NewRequest(http.MethodPost, server.URL+"/webhooks/gett", bytes.NewReader(body))
 		check(err)
 		check(signer.Sign(req.Header, body))
@@ -108,7 +110,7 @@ func Example_receive() {
 		fmt.Println(resp.StatusCode, resp.Header.Get(webhook.ReplayedHeader) != "")
 	}
 	// Output:
-	// order_create 77
+	// 42 created []
 	// 200 false
 	// 200 true
 }
