@@ -93,7 +93,7 @@ func plainText(t testing.TB, v variant, d DB, db *sql.DB) (found []string) {
 	if len(all) == 0 {
 		t.Fatal("nothing was read")
 	}
-	for _, marker := range []string{secretMarker, retiringMarker, headerMarker, tokenMarker, proxyMarker, pathMarker, queryMarker, "MARKER"} {
+	for _, marker := range []string{secretMarker, retiringMarker, headerMarker, tokenMarker, proxyMarker, pathMarker, queryMarker} {
 		forms := []string{marker}
 		for shift := range 3 { // the base64 of it, wherever it begins
 			forms = append(forms, base64.StdEncoding.EncodeToString([]byte("xyz"[:shift] + marker))[4:len(marker)])
