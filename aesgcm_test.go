@@ -204,6 +204,36 @@ func TestUnreadableSecretsLetDeliveriesWait(t *testing.T) {
 	})
 }
 
+// A process that cannot read an endpoint does not take its verification from it, and Explain says what stands in the way there.
+func TestUnreadableEndpointStaysVerified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sealed := &unreadable{Store: memstore.New(), err: webhook.ErrUnknownKey}
+		r := &running{store: sealed.Store, rc: &receiver{}}
+		r.start(t, webhook.DispatcherOptions{})
+		put(t, r.Dispatcher, verified(t, "sealed", webhook.VerifyPing))
+		time.Sleep(time.Minute)
+		other := &running{store: sealed.Store, on: sealed, rc: &receiver{}}
+		other.start(t, webhook.DispatcherOptions{Logger: quiet()})
+		for range 600 {
+			time.Sleep(500 * time.Millisecond)
+			if holds, err := r.store.ListHolds(t.Context(), time.Now()); err != nil || len(holds) > 0 {
+				t.Fatalf("it is on hold: %+v, %v", holds, err)
+			}
+		}
+		id := other.send(t, webhook.Event{Type: "a"})
+		time.Sleep(time.Second)
+		if d := r.deliveryTo(t, id, "sealed"); d.State != webhook.Delivered {
+			t.Errorf("it is %s: %s", d.State, d.Reason)
+		}
+		r.stop()
+		id = other.send(t, webhook.Event{Type: "a"})
+		x, err := other.Explain(t.Context(), id)
+		if err != nil || !strings.Contains(x.String(), "cannot read its endpoint's secrets") {
+			t.Errorf("explained as %v, %v", x, err)
+		}
+	})
+}
+
 // unreadable is a store that cannot open what it keeps of the endpoint "sealed", until it is healed.
 type unreadable struct {
 	*memstore.Store
@@ -228,7 +258,7 @@ func (s *unreadable) EndpointChanges(ctx context.Context, since int64) (*webhook
 	if fault := s.fault(); err == nil && fault != nil {
 		for i := range res.Put {
 			if ep := &res.Put[i]; ep.ID == "sealed" {
-				*ep = webhook.Endpoint{ID: ep.ID, URL: "https://sealed.example", Types: ep.Types}
+				*ep = webhook.Endpoint{ID: ep.ID, URL: "https://sealed.example", Types: ep.Types, Verify: ep.Verify}
 				res.Unreadable = map[string]error{ep.ID: fault}
 			}
 		}

@@ -52,7 +52,7 @@ type DispatcherOptions struct {
 	// return quickly. It is asked about once a second for each tenant that has endpoints.
 	Tenants func(tenant string) TenantPolicy
 
-	Retention Retention // how long records are kept; zero: for good
+	Retention Retention // how long records are kept, those of inboxes on the store included; zero: for good
 
 	Alarms Alarms // what [Trace.Alarm] tells of; zero: the defaults
 

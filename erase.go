@@ -26,14 +26,14 @@ type Erased struct {
 
 var errNoEraser = errors.New("the store can erase nobody (it is no Eraser)")
 
-// EraseTenant erases what was sent for a tenant ("": for none): payloads, headers, what receivers answered, and the records of events,
+// EraseTenant erases what was sent for a tenant ("": for none), and what inboxes received under it as their scope: payloads, headers, what receivers answered, and the records of events,
 // deliveries and attempts. It goes through all events of the store in batches, each a transaction, and can be repeated after it was cut off; what is
 // sent for the tenant meanwhile may be left, so stop sending first.
 //
 // What remains: for each event its ID and the SHA-256 of its content, by which a repeat is known ([Retention].EventIDs limits that); where a delivery
 // keeps its place in an ordering key (a dead letter that blocks it, or one that was canceled before its turn), a bare record without
 // payload, header, answer and reason until that is over (ReleaseKey; then erase again); the tenant's endpoints, for which there is
-// [Dispatcher.DeleteEndpoint]; the filters of replays; what receivers keep under idempotency keys; and backups. A request under way is not called back.
+// [Dispatcher.DeleteEndpoint]; the filters of replays; an attempt that was recorded late just then, with its answer; what receivers keep under idempotency keys; and backups. A request under way is not called back.
 //
 // opts may be nil. Erased counts what was done also when there is an error.
 func (d *Dispatcher) EraseTenant(ctx context.Context, tenant string, opts *EraseOptions) (Erased, error) {

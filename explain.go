@@ -98,6 +98,9 @@ func (d *Dispatcher) explain(ctx context.Context, eventID string) (*Explanation,
 		return nil, err
 	}
 	for _, rt := range table.match(&rec.Event) {
+		if isReceived(eventID) {
+			break // it goes to its inbox alone
+		}
 		x.Subscribed = append(x.Subscribed, rt.endpoint.ID)
 	}
 	req := &ListDeliveriesRequest{Now: now, EventID: eventID, Limit: explainMost}
@@ -117,7 +120,13 @@ func (d *Dispatcher) explain(ctx context.Context, eventID string) (*Explanation,
 			x.Deliveries = append(x.Deliveries, story)
 		}
 		if req.After = res.Next; req.After == "" {
-			x.Forgotten = max(0, x.Matched-len(x.Deliveries))
+			kept := 0
+			for i := range x.Deliveries {
+				if x.Deliveries[i].Delivery.Replay == "" {
+					kept++
+				}
+			}
+			x.Forgotten = max(0, x.Matched-kept)
 			break
 		}
 	}
@@ -158,6 +167,8 @@ func (s *DeliveryStory) ended() {
 	d := &s.Delivery
 	last := s.counted()
 	switch {
+	case d.State == Delivered && last != nil && last.Status == 0:
+		s.Why = fmt.Sprintf("run %d of the handler succeeded, %s after it was accepted", last.Number, span(d.FinishedAt.Sub(d.CreatedAt)))
 	case d.State == Delivered && last != nil:
 		s.Why = fmt.Sprintf("attempt %d was answered %d, %s after it was accepted", last.Number, last.Status, span(d.FinishedAt.Sub(d.CreatedAt)))
 	case d.State == Delivered:
@@ -213,6 +224,12 @@ func (s *DeliveryStory) waits(now time.Time, head *KeyHead, rt *route, deleted b
 		s.Wait, s.Hold = WaitHold, HoldPaused
 		s.Why = "its endpoint is on hold: " + cmpOr(d.Reason, "no reason was given")
 		s.Next = "it is kept until the endpoint is resumed (ResumeEndpoint)"
+	case rt != nil && rt.unreadable:
+		s.Wait, s.Why = WaitTurn, "this process cannot read its endpoint's secrets: "+rt.err.Error()
+		s.Next = fmt.Sprintf("attempt %d as soon as a running dispatcher that can has room for it", d.Attempts+1)
+	case strings.HasPrefix(d.EndpointID, InboxPrefix):
+		s.due(now, h)
+		s.Next = strings.ReplaceAll(s.Next, "a running dispatcher", "the running inbox")
 	case deleted:
 		s.Wait, s.Why, s.Next = WaitDeleted, "its endpoint was deleted", "it will be canceled"
 	default:
@@ -246,7 +263,7 @@ func (s *DeliveryStory) due(now time.Time, h Health) {
 	if h.Pace.Events > 0 {
 		s.Next += fmt.Sprintf(", at the pace that the endpoint's health allows (%.3g a second)", h.Pace.perSecond())
 	}
-	if s.URL == "" {
+	if s.URL == "" && !strings.HasPrefix(d.EndpointID, InboxPrefix) {
 		s.Next += "; this process does not know the endpoint"
 	}
 }

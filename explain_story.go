@@ -83,6 +83,8 @@ func (a *Attempt) tell(b *strings.Builder, accepted time.Time) {
 		fmt.Fprintf(b, "answered %d, and then %s", a.Status, a.Error)
 	case a.Status != 0:
 		fmt.Fprintf(b, "answered %d", a.Status)
+	case a.Error == "": // only an inbox's
+		b.WriteString("the handler succeeded")
 	default:
 		b.WriteString("no answer: " + cmpOr(a.Error, "for an unknown reason"))
 	}

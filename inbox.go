@@ -87,7 +87,9 @@ type Inbox struct {
 //
 // As an http.Handler it does what [Middleware] does up to the idempotency key, and gives the same answers. What passed is
 // stored together with the knowledge of its key, in one commit, and only then answered with [InboxOptions].Response; what has that key already is
-// answered alike, with [ReplayedHeader], and changes nothing. A key is known as long as its event is kept. Where the store does not take it, the
+// answered alike, with [ReplayedHeader], and changes nothing. A key is known as long as the ID of its event
+// is: for good, unless [Retention].EventIDs says otherwise here or in a dispatcher on the store. Where [DefaultKey] takes an order's return to an earlier content
+// for a repeat, [GettLatestKey] does not. Where the store does not take it, the
 // answer is 503 with Retry-After. A client that hangs up changes nothing. A key that has a [Key].Digest remembers the latest content alone, for
 // ReceiveOptions.Keep, in a store that is a [DedupeStore]; a crash while it is stored can make two events of one request then.
 //

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -260,6 +261,41 @@ func TestInboxOperations(t *testing.T) {
 			t.Error(diff)
 		}
 		in.post(order("5"), 200, false)
+		in.stop()
+	})
+}
+
+// An inbox ends what is its own alone, and what it has received is explained as such.
+func TestInboxKeepsToItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New()
+		in := newInboxTest(t, store, nil)
+		other := newInboxTest(t, store, &webhook.InboxOptions{Name: "other"})
+		in.post(order("1"), 200, false)
+		d, err := webhook.NewDispatcher(store, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		story := func() string {
+			x, err := d.Explain(t.Context(), in.deliveries()[0].EventID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return x.String()
+		}
+		for _, id := range []string{in.deliveries()[0].ID, "no such delivery", ""} {
+			if _, err := other.Cancel(t.Context(), id, ""); err == nil {
+				t.Errorf("another inbox cancels %q", id)
+			}
+		}
+		if s := story(); !strings.Contains(s, "as soon as the running inbox has room for it") || strings.Contains(s, "subscribe") {
+			t.Error(s)
+		}
+		in.start()
+		time.Sleep(time.Second)
+		if s := story(); !strings.Contains(s, "run 1 of the handler succeeded") || strings.Contains(s, "answer") {
+			t.Error(s)
+		}
 		in.stop()
 	})
 }

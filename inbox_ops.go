@@ -1,6 +1,9 @@
 package webhook
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Wake makes Run look for work now instead of at its next poll. It never blocks.
 func (in *Inbox) Wake() {
@@ -26,10 +29,14 @@ func (in *Inbox) Resume(ctx context.Context) error {
 	return in.d.ResumeEndpoint(ctx, in.EndpointID())
 }
 
-// Cancel ends an event that was received and is not final yet; see [Dispatcher.CancelDelivery]. A handler under way goes on.
+// Cancel ends an event that was received and is not final yet; see [Dispatcher.CancelDelivery]. A handler under way goes on. [ErrNotFound]: there is
+// no such delivery in this inbox.
 func (in *Inbox) Cancel(ctx context.Context, deliveryID, reason string) (ended bool, err error) {
 	if in.wrong != nil {
 		return false, in.wrong
+	}
+	if err := in.owns(ctx, deliveryID); err != nil {
+		return false, err
 	}
 	return in.d.CancelDelivery(ctx, deliveryID, reason)
 }
@@ -56,4 +63,27 @@ func (in *Inbox) Backlog(ctx context.Context, count int) (*Backlog, error) {
 		return nil, in.wrong
 	}
 	return in.d.Backlog(ctx, &BacklogOptions{Endpoints: []string{in.EndpointID()}, Count: count})
+}
+
+// owns says whether a delivery is this inbox's.
+func (in *Inbox) owns(ctx context.Context, deliveryID string) error {
+	if why := checkName(deliveryID, ""); why != "" {
+		return inboxError("deliveryID", "%s", why)
+	}
+	query, ok := in.d.store.(QueryStore)
+	if !ok {
+		return fmt.Errorf("webhook: inbox: %w", errNoQueries)
+	}
+	now, err := in.d.clock.now(ctx)
+	if err != nil {
+		return fmt.Errorf("webhook: inbox: %w", err)
+	}
+	del, err := findDelivery(ctx, query, now, deliveryID)
+	if err == nil && del.EndpointID != in.EndpointID() {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("webhook: inbox: delivery %q: %w", deliveryID, err)
+	}
+	return nil
 }

@@ -271,7 +271,7 @@ func (t *routeTable) subscribe() {
 		if len(rt.endpoint.Retiring) > 0 {
 			t.retiring = append(t.retiring, rt)
 		}
-		if rt.endpoint.Verify != "" {
+		if rt.endpoint.Verify != "" && !rt.unreadable { // of that the URL is not known here; who reads it verifies it
 			t.verify = append(t.verify, rt)
 		}
 		s := t.tenants[rt.endpoint.Tenant]

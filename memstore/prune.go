@@ -112,6 +112,10 @@ func (s *Store) pruneUnmatched(limit int, req *webhook.PruneRequest, res *webhoo
 		}
 	}
 	for _, e := range gone {
+		if len(e.rows) > 0 { // it was replayed to somebody, and goes with that
+			s.unmatched.remove(e)
+			continue
+		}
 		s.drop(finished{n: e.ended, ev: e}, res)
 	}
 }

@@ -174,6 +174,9 @@ func (s *Store) deleteEmpty(ctx context.Context, q querier, ids []string) (delet
 			return deleted, err
 		}
 		empty := slices.DeleteFunc(there, func(id string) bool { return occupied[id] })
+		if err := s.execIDs(ctx, q, unmatchedGone, nil, empty); err != nil { // it may have matched nothing, and been replayed since
+			return deleted, err
+		}
 		if err := s.execIDs(ctx, q, eventDelete, nil, empty); err != nil {
 			return deleted, err
 		}
