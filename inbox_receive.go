@@ -34,13 +34,8 @@ const inboxUntyped = "webhook.received"
 func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := &in.recv
 	defer h.guard(w, r)
-	if h.wrong != nil {
-		h.refuse(w, r, nil, &refusal{status: http.StatusInternalServerError, err: h.wrong})
-		return
-	}
-	x, no := h.accept(w, r)
-	if no != nil {
-		h.refuse(w, r, x, no)
+	x, ok := h.open(w, r)
+	if !ok {
 		return
 	}
 	status, err := in.take(x)

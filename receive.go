@@ -307,6 +307,19 @@ func (h *receiver) runOnly(w http.ResponseWriter, r *http.Request, x *received) 
 	x.rec.send()
 }
 
+// open is accept for those who store what they get: it answers what is refused, and reports false then.
+func (h *receiver) open(w http.ResponseWriter, r *http.Request) (*received, bool) {
+	if h.wrong != nil {
+		h.refuse(w, r, nil, &refusal{status: http.StatusInternalServerError, err: h.wrong})
+		return nil, false
+	}
+	x, no := h.accept(w, r)
+	if no != nil {
+		h.refuse(w, r, x, no)
+	}
+	return x, no == nil
+}
+
 // accept does all that comes before the key is taken, and keeps what it refuses if it is to. The result is set once the request is verified.
 func (h *receiver) accept(w http.ResponseWriter, r *http.Request) (*received, *refusal) {
 	body, no := h.readBody(w, r)

@@ -107,13 +107,8 @@ type onceReceiver struct {
 func (o *onceReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := &o.receiver
 	defer h.guard(w, r)
-	if h.wrong != nil {
-		h.refuse(w, r, nil, &refusal{status: http.StatusInternalServerError, err: h.wrong})
-		return
-	}
-	x, no := h.accept(w, r)
-	if no != nil {
-		h.refuse(w, r, x, no)
+	x, ok := h.open(w, r)
+	if !ok {
 		return
 	}
 	res, err := o.do(r.Context(), x)
