@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/signalpost/webhook/internal/h1"
 )
 
 // Bounds of what is read of an answer.
@@ -113,13 +115,21 @@ func (c *httpClient) attemptIn(ctx context.Context, t *target, ev *Event, sequen
 	}
 	t.complete(header)
 	t.setSequence(header, sequence)
-	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, errAttemptTimeout)
-	defer cancel()
-
-	err := c.send(ctx, t, ev, header, &res)
+	limit := h1.Limit{Context: ctx, At: time.Now().Add(t.timeout), Why: errAttemptTimeout}
+	allowed := c.allowPrivate || t.allowPrivate
+	rt := c.roundTripper(t, allowed)
+	if _, ours := rt.(*h1.Transport); !ours { // which keeps the limit for less than such a context costs
+		limited, cancel := context.WithDeadlineCause(ctx, limit.At, limit.Why)
+		defer cancel()
+		limit.Context = limited
+	}
+	err := c.door(t, allowed)
+	if err == nil {
+		err = c.send(limit, rt, t, ev, header, &res)
+	}
 	res.Duration = time.Since(res.StartedAt)
 	if err != nil {
-		res.Kind, res.Detail, res.Ours = failure(caller, ctx, t, err)
+		res.Kind, res.Detail, res.Ours = failure(caller, limit, t, err)
 		if len(t.secrets) > 0 { // what is no answer may be quoted in the error
 			res.Detail = cleanDetail(string(t.hide([]byte(res.Detail))))
 		}
@@ -129,8 +139,9 @@ func (c *httpClient) attemptIn(ctx context.Context, t *target, ev *Event, sequen
 
 // failure names why an attempt failed. What ended the context explains every other error, which it caused.
 // But what it was waiting for then may have been ours.
-func failure(caller, ctx context.Context, t *target, err error) (kind, detail string, ours bool) {
-	if context.Cause(ctx) == errAttemptTimeout {
+func failure(caller context.Context, limit h1.Limit, t *target, err error) (kind, detail string, ours bool) {
+	ctx := limit.Context
+	if err == errAttemptTimeout || context.Cause(ctx) == errAttemptTimeout || ctx.Err() == nil && !time.Now().Before(limit.At) {
 		if fe, ok := errors.AsType[*faultError](err); ok && fe.ours {
 			return fe.kind, errorDetail(err), true
 		}
@@ -146,12 +157,22 @@ func failure(caller, ctx context.Context, t *target, err error) (kind, detail st
 	return kind, errorDetail(err), isOurs(kind, err)
 }
 
-// outgoing keeps what a request points to in one allocation. It is not reused: net/http may read the body even after it has
+// outgoing keeps a request and what it points to in one allocation. It is not reused: net/http may read the body even after it has
 // returned an answer.
 type outgoing struct {
+	limit   h1.Limit
+	request http.Request
 	message Message
 	payload []byte
 	body    bytes.Reader
+}
+
+// roundTrip sends the request. Its context is not in it yet.
+func (o *outgoing) roundTrip(rt http.RoundTripper) (*http.Response, error) {
+	if own, ok := rt.(*h1.Transport); ok {
+		return own.Do(&o.request, &o.limit)
+	}
+	return rt.RoundTrip(o.request.WithContext(o.limit.Context))
 }
 
 // again is an http.Request's GetBody, for when a kept connection turns out closed.
@@ -160,12 +181,9 @@ func (o *outgoing) again() (io.ReadCloser, error) {
 }
 
 // send makes the request and fills res with the answer. Its error says that no whole answer came.
-func (c *httpClient) send(ctx context.Context, t *target, ev *Event, header http.Header, res *attemptResult) error {
-	allowed := c.allowPrivate || t.allowPrivate
-	if err := c.door(t, allowed); err != nil {
-		return err
-	}
+func (c *httpClient) send(limit h1.Limit, rt http.RoundTripper, t *target, ev *Event, header http.Header, res *attemptResult) error {
 	o := &outgoing{
+		limit:   limit,
 		message: Message{Method: http.MethodPost, URL: t.url, Header: header, Body: ev.Payload, EventID: ev.ID},
 		payload: ev.Payload,
 	}
@@ -174,17 +192,17 @@ func (c *httpClient) send(ctx context.Context, t *target, ev *Event, header http
 			return &requestError{err}
 		}
 	}
-	req := (&http.Request{
+	o.request = http.Request{
 		Method: http.MethodPost, URL: t.url, Host: t.url.Host, Header: o.message.Header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(ctx)
-	req.Body = http.NoBody
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody,
+	}
+	req := &o.request
 	if len(ev.Payload) > 0 {
 		o.body.Reset(ev.Payload)
 		// net/http knows this form to be in memory and sends it in one piece with the headers; any other costs a system call.
 		req.Body, req.GetBody, req.ContentLength = io.NopCloser(&o.body), o.again, int64(len(ev.Payload))
 	}
-	resp, err := c.roundTripper(t, allowed).RoundTrip(req)
+	resp, err := o.roundTrip(rt)
 	if err != nil {
 		return err
 	}

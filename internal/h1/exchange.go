@@ -3,7 +3,7 @@ package h1
 import (
 	"bufio"
 	"bytes"
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +25,8 @@ const (
 type exchange struct {
 	t      *Transport
 	c      *conn
-	ctx    context.Context
-	stop   func() bool // the end of ctx interrupts no longer; false: it has
+	limit  *Limit
+	stop   func() bool // the end of limit.Context interrupts no longer; false: it has
 	reader *bufio.Reader
 	body   io.Reader
 	whole  bool       // the answer has been read to its end
@@ -123,6 +123,9 @@ func (x *exchange) end(keep bool) {
 		x.t.readers.Put(x.reader)
 		x.reader = nil
 	}
+	if keep && !x.limit.At.IsZero() {
+		keep = x.c.raw.SetDeadline(time.Time{}) == nil
+	}
 	if keep {
 		x.t.keep(x.c)
 		return
@@ -149,12 +152,9 @@ func (x *exchange) isSent() bool {
 	}
 }
 
-// explain gives the end of the context as the reason for what it caused.
+// explain gives the end of the time as the reason for what it caused.
 func (x *exchange) explain(err error) error {
-	if x.ctx.Err() != nil {
-		return context.Cause(x.ctx)
-	}
-	return err
+	return cmp.Or(x.limit.over(), err)
 }
 
 // errRequest marks requests that cannot be sent as they are.
@@ -203,9 +203,13 @@ func writeHead(b *bytes.Buffer, req *http.Request) error {
 	}
 	b.WriteString("\r\n")
 	if req.ContentLength > 0 && !isLong(req) {
-		if n, err := io.Copy(b, io.LimitReader(req.Body, req.ContentLength+1)); err != nil || n != req.ContentLength {
-			return fmt.Errorf("h1: request body has %d bytes, want Content-Length %d: %w", n, req.ContentLength, errors.Join(err, errRequest))
+		want := int(req.ContentLength)
+		b.Grow(want + 1) // one more, to see that there is no more
+		n, err := io.ReadFull(req.Body, b.AvailableBuffer()[:want+1])
+		if n != want || err != io.EOF && err != io.ErrUnexpectedEOF {
+			return fmt.Errorf("h1: request body has %d bytes, want Content-Length %d: %w", n, want, errors.Join(err, errRequest))
 		}
+		b.Write(b.AvailableBuffer()[:want])
 	}
 	return nil
 }

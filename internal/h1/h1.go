@@ -62,14 +62,15 @@ func hostOf(u *url.URL) host {
 
 // conn is a connection, used by one request at a time.
 type conn struct {
-	net.Conn               // TLS, if there is any
-	raw      net.Conn      // the socket
-	peek     func() bool   // whether the socket is open and silent
-	host     host          //
-	left     int64         // bytes that may still be read
-	used     bool          // for an earlier request
-	since    time.Time     // idle since
-	place    *list.Element // in Transport.idle
+	net.Conn                // TLS, if there is any
+	raw       net.Conn      // the socket
+	peek      func() bool   // whether the socket is open and silent
+	interrupt func()        // ends reads and writes under way and all later ones
+	host      host          //
+	left      int64         // bytes that may still be read
+	used      bool          // for an earlier request
+	since     time.Time     // idle since
+	place     *list.Element // in Transport.idle
 }
 
 var errHeader = errors.New("response headers exceeded the limit")
@@ -85,9 +86,6 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// interrupt ends reads and writes under way and all later ones.
-func (c *conn) interrupt() { _ = c.raw.SetDeadline(time.Unix(1, 0)) }
-
 // RoundTrip implements [http.RoundTripper]. The body of the answer must be closed; the connection is kept if it was read to its end.
 //
 // What was kept is looked at before it is used, and dropped if the other side has closed it or has said something unasked. When the
@@ -96,6 +94,29 @@ func (c *conn) interrupt() { _ = c.raw.SetDeadline(time.Unix(1, 0)) }
 //
 // When the request's context ends, reads and writes do, with its cause as the error.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	return t.Do(req, &Limit{Context: req.Context()})
+}
+
+// Limit is how long an exchange may take, its answer's body included.
+type Limit struct {
+	Context context.Context // in place of the request's
+	At      time.Time       // zero: only the context limits it. The connection keeps this time, so it needs no timer
+	Why     error           // the error when At has come
+}
+
+// over is why the time is over; nil while it is not.
+func (l *Limit) over() error {
+	if l.Context.Err() != nil {
+		return context.Cause(l.Context)
+	}
+	if !l.At.IsZero() && !time.Now().Before(l.At) {
+		return l.Why
+	}
+	return nil
+}
+
+// Do is RoundTrip within a limit. The limit must not change before the answer's body is closed.
+func (t *Transport) Do(req *http.Request, limit *Limit) (*http.Response, error) {
 	body := req.Body
 	defer func() {
 		if body != nil {
@@ -107,12 +128,12 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := writeHead(head, req); err != nil {
 		return nil, err
 	}
-	c, err := t.connect(req.Context(), hostOf(req.URL))
+	c, err := t.connect(limit, hostOf(req.URL))
 	if err != nil {
 		return nil, err
 	}
-	resp, err := t.exchange(req, body, head.Bytes(), c)
-	if err == nil || !c.hungUp(t, req.Context()) {
+	resp, err := t.exchange(req, body, head.Bytes(), c, limit)
+	if err == nil || !c.hungUp(t, limit) {
 		return resp, err
 	}
 	if isLong(req) {
@@ -124,16 +145,19 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
-	if c, err = t.dial(req.Context(), c.host); err != nil {
+	if c, err = t.dial(limit, c.host); err != nil {
 		return nil, err
 	}
-	return t.exchange(req, body, head.Bytes(), c)
+	return t.exchange(req, body, head.Bytes(), c, limit)
 }
 
 // exchange sends a request over c and reads the head of the answer.
-func (t *Transport) exchange(req *http.Request, body io.Reader, head []byte, c *conn) (*http.Response, error) {
-	x := &exchange{t: t, c: c, ctx: req.Context()}
-	x.stop = context.AfterFunc(x.ctx, c.interrupt)
+func (t *Transport) exchange(req *http.Request, body io.Reader, head []byte, c *conn, limit *Limit) (*http.Response, error) {
+	x := &exchange{t: t, c: c, limit: limit}
+	if !limit.At.IsZero() {
+		_ = c.raw.SetDeadline(limit.At)
+	}
+	x.stop = context.AfterFunc(limit.Context, c.interrupt)
 	resp, err := x.do(req, body, head)
 	if err != nil {
 		x.end(false)
@@ -143,8 +167,8 @@ func (t *Transport) exchange(req *http.Request, body io.Reader, head []byte, c *
 }
 
 // hungUp reports whether a request failed because a connection that had been kept was closed before any of the answer came.
-func (c *conn) hungUp(t *Transport, ctx context.Context) bool {
-	return c.used && c.left == t.MaxHeader && ctx.Err() == nil
+func (c *conn) hungUp(t *Transport, limit *Limit) bool {
+	return c.used && c.left == t.MaxHeader && limit.over() == nil
 }
 
 func (t *Transport) takeHead() *bytes.Buffer {
@@ -164,9 +188,9 @@ func (t *Transport) takeReader(c *conn) *bufio.Reader {
 }
 
 // connect takes a kept connection or makes one.
-func (t *Transport) connect(ctx context.Context, h host) (*conn, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
+func (t *Transport) connect(limit *Limit, h host) (*conn, error) {
+	if err := limit.over(); err != nil {
+		return nil, err
 	}
 	for c := t.take(h); c != nil; c = t.take(h) {
 		if c.peek() {
@@ -174,16 +198,23 @@ func (t *Transport) connect(ctx context.Context, h host) (*conn, error) {
 		}
 		_ = c.raw.Close()
 	}
-	return t.dial(ctx, h)
+	return t.dial(limit, h)
 }
 
 // dial makes a connection.
-func (t *Transport) dial(ctx context.Context, h host) (*conn, error) {
+func (t *Transport) dial(limit *Limit, h host) (*conn, error) {
+	ctx := limit.Context
+	if !limit.At.IsZero() {
+		limited, cancel := context.WithDeadlineCause(ctx, limit.At, limit.Why)
+		defer cancel()
+		ctx = limited
+	}
 	raw, err := t.Dial(ctx, "tcp", h.address)
 	if err != nil {
 		return nil, err
 	}
 	c := &conn{Conn: raw, raw: raw, peek: peeker(raw), host: h}
+	c.interrupt = func() { _ = raw.SetDeadline(time.Unix(1, 0)) }
 	if h.scheme != "https" {
 		return c, nil
 	}
