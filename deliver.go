@@ -137,7 +137,6 @@ func (d *Dispatcher) keepLease(ctx context.Context, rt *route, it *item) {
 // judge decides what an attempt means for its delivery.
 func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt, retryAfter time.Duration) Outcome {
 	o := Outcome{EndpointID: it.Delivery.EndpointID, DeliveryID: it.Delivery.ID, Token: it.Token, Attempt: a}
-	answer := describeAnswer(a)
 	if a.Error == "" && rt.success.Accepts(a.Status) {
 		o.Next = Delivered
 		return o
@@ -150,6 +149,7 @@ func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt,
 		}
 		return o
 	}
+	answer := describeAnswer(a)
 	delay, again := rt.schedule.Next(a.Number, rand.Float64())
 	if !again {
 		o.Next, o.Reason = DeadLetter, fmt.Sprintf("gave up after %s: %s", plural(a.Number, "attempt"), answer)

@@ -170,7 +170,7 @@ func TestClosingIsWaitedFor(t *testing.T) {
 	for name, closing := range map[string]func(tr *Transport){
 		"all idle ones": (*Transport).CloseIdleConnections,
 		"old ones":      func(tr *Transport) { tr.IdleTimeout = 0; tr.sweep() },
-		"surplus ones":  func(tr *Transport) { tr.keep(tr.take(host{"https", "example.com:443"})) },
+		"surplus ones":  func(tr *Transport) { tr.keep(tr.take(host{"https", "example.com"})) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var d *deaf

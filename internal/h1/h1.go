@@ -34,7 +34,7 @@ type Transport struct {
 	MaxHeader        int64 // bytes of all headers of an answer, those of 1xx answers included
 
 	mu    sync.Mutex
-	hosts map[host][]*conn // idle ones, the latest last
+	hosts map[host][]*conn // idle ones, the latest last; empty until the next sweep
 	idle  list.List        // all idle ones, the latest first
 	timer *time.Timer      // closes what was idle too long; nil: none is idle
 	swept chan struct{}    // closed when the sweep under way has closed what it found; nil: none is under way
@@ -44,20 +44,22 @@ type Transport struct {
 	readers sync.Pool // *bufio.Reader
 }
 
-// host is what connections are kept by.
+// host is what connections are kept by. One that is written with the port it has anyway is another.
 type host struct {
-	scheme, address string
+	scheme, name string // as in the URL
 }
 
-func hostOf(u *url.URL) host {
+// address is what is dialled.
+func (h host) address() string {
+	u := url.URL{Host: h.name}
 	port := u.Port()
 	if port == "" {
 		port = "80"
-		if u.Scheme == "https" {
+		if h.scheme == "https" {
 			port = "443"
 		}
 	}
-	return host{u.Scheme, net.JoinHostPort(u.Hostname(), port)}
+	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // conn is a connection, used by one request at a time.
@@ -128,7 +130,7 @@ func (t *Transport) Do(req *http.Request, limit *Limit) (*http.Response, error) 
 	if err := writeHead(head, req); err != nil {
 		return nil, err
 	}
-	c, err := t.connect(limit, hostOf(req.URL))
+	c, err := t.connect(limit, host{req.URL.Scheme, req.URL.Host})
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +211,7 @@ func (t *Transport) dial(limit *Limit, h host) (*conn, error) {
 		defer cancel()
 		ctx = limited
 	}
-	raw, err := t.Dial(ctx, "tcp", h.address)
+	raw, err := t.Dial(ctx, "tcp", h.address())
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +239,7 @@ func (t *Transport) handshake(ctx context.Context, c *conn) error {
 		cfg = &tls.Config{}
 	}
 	if cfg.ServerName == "" {
-		cfg.ServerName, _, _ = net.SplitHostPort(c.host.address)
+		cfg.ServerName, _, _ = net.SplitHostPort(c.host.address())
 	}
 	cfg.NextProtos = []string{"http/1.1"}
 	secured := tls.Client(c.raw, cfg)

@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"maps"
 	"net"
 	"slices"
 	"time"
@@ -81,11 +82,7 @@ func (t *Transport) drop(c *conn) {
 	for kept[at] != c {
 		at--
 	}
-	if kept = slices.Delete(kept, at, at+1); len(kept) == 0 {
-		delete(t.hosts, c.host)
-	} else {
-		t.hosts[c.host] = kept
-	}
+	t.hosts[c.host] = slices.Delete(kept, at, at+1)
 }
 
 // sweep closes what was idle too long.
@@ -100,6 +97,7 @@ func (t *Transport) sweep() {
 		t.drop(c)
 		old = append(old, c)
 	}
+	maps.DeleteFunc(t.hosts, func(_ host, kept []*conn) bool { return len(kept) == 0 })
 	done := make(chan struct{})
 	defer close(done)
 	t.swept = done
@@ -128,6 +126,7 @@ func (t *Transport) CloseIdleConnections() {
 		t.drop(c)
 		all = append(all, c)
 	}
+	clear(t.hosts)
 	if t.timer != nil {
 		t.timer.Stop()
 		t.timer = nil
