@@ -16,9 +16,9 @@ import (
 
 const bodySize = 1024
 
-// cannedServer answers every request with a body of bodySize at once with the same bytes, and costs next to nothing itself, so that the
+// CannedServer answers every request with a body of bodySize at once with the same bytes, and costs next to nothing itself, so that the
 // benchmarks show the client.
-func cannedServer(b testing.TB, answer string) string {
+func CannedServer(b testing.TB, answer string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -71,7 +71,7 @@ func BenchmarkAttempt(b *testing.B) {
 	const empty = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 	const body = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"status\":\"ok\"}"
 	for name, answer := range map[string]string{"empty answer": empty, "15 byte answer": body} {
-		url := cannedServer(b, answer)
+		url := CannedServer(b, answer)
 		c, err := newHTTPClient(&clientOptions{AllowPrivate: true})
 		if err != nil {
 			b.Fatal(err)
@@ -150,7 +150,7 @@ func BenchmarkAttemptParallel(b *testing.B) {
 // What an attempt allocates, with the signature's map entries, stays where it was before endpoints had headers, credentials and
 // connections of their own: those that have none pay nothing for them.
 func TestAttemptAllocations(t *testing.T) {
-	url := cannedServer(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	url := CannedServer(t, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 	signer := &headerSigner{[]string{strings.Repeat("a", 64)}, []string{"1770000000"}}
 	ev := &Event{ID: "evt_1", Payload: []byte(strings.Repeat("x", bodySize))}
 	c := mustClient(t, &clientOptions{AllowPrivate: true})

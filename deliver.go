@@ -13,13 +13,38 @@ import (
 
 // sendAll is one sender: it takes items until the lanes are stopped.
 func (d *Dispatcher) sendAll(attempts, records context.Context) {
+	own, end := context.WithCancel(attempts) // attempts that share one take turns at its lock
+	defer end()
+	var slow *slowTimer
 	for it := d.lanes.next(); it != nil; it = d.lanes.next() {
-		slow := time.AfterFunc(slowAfter, func() { d.slowDown(records, it) })
-		outcome, took := d.deliver(attempts, it)
-		slow.Stop()
+		if slow == nil {
+			slow = d.newSlowTimer(records)
+		}
+		slow.begin(it)
+		outcome, took := d.deliver(own, it)
+		if !slow.Stop() {
+			slow = nil // it is looking at this item
+		}
 		d.completer.add(records, finished{item: it, outcome: outcome}, it.Delivery.OrderingKey != "")
 		d.lanes.done(it, took)
 	}
+}
+
+// slowTimer notices that an attempt lasts. One serves a sender's attempts, until one does.
+type slowTimer struct {
+	*time.Timer
+	it *item
+}
+
+func (d *Dispatcher) newSlowTimer(records context.Context) *slowTimer {
+	s := &slowTimer{}
+	s.Timer = time.AfterFunc(time.Hour, func() { d.slowDown(records, s.it) })
+	return s
+}
+
+func (s *slowTimer) begin(it *item) {
+	s.it = it
+	s.Reset(slowAfter)
 }
 
 // slowDown makes room for other endpoints when an attempt lasts.

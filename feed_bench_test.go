@@ -61,12 +61,39 @@ func BenchmarkDrainBySpread(b *testing.B) {
 		b.Run(fmt.Sprintf("%d endpoints of %d tenants", tc.endpoints, tc.tenants), func(b *testing.B) {
 			tr := &instant{want: int64(b.N), done: make(chan struct{}, 1)}
 			d, store := startBench(b, tr, tc.tenants, tc.endpoints)
-			enqueue(b, store, b.N, tc.endpoints, time.Now())
+			enqueue(b, store, b.N, tc.endpoints, nil, time.Now())
 			b.ResetTimer()
 			runBench(b, d)
 			<-tr.done
 		})
 	}
+}
+
+// A backlog drained from memory over sockets, with all that an attempt costs.
+func BenchmarkDrainOverSockets(b *testing.B) {
+	url := webhook.CannedServer(b, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	store, payload := memstore.New(), make([]byte, 1024)
+	opts := &webhook.DispatcherOptions{AllowPrivate: true, Logger: slog.New(slog.DiscardHandler)}
+	for i := range 16 {
+		opts.Endpoints = append(opts.Endpoints, webhook.Endpoint{ID: fmt.Sprintf("e%05d", i), URL: url, Secrets: []webhook.Secret{secret(b)}})
+	}
+	left := atomic.Int64{}
+	left.Store(int64(b.N))
+	done := make(chan struct{})
+	opts.Trace = &webhook.Trace{AttemptDone: func(context.Context, webhook.AttemptDoneInfo) {
+		if left.Add(-1) == 0 {
+			close(done)
+		}
+	}}
+	d, err := webhook.NewDispatcher(store, opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	enqueue(b, store, b.N, 16, payload, time.Now())
+	b.ReportAllocs()
+	b.ResetTimer()
+	runBench(b, d)
+	<-done
 }
 
 // One delivery at a time by way of the store, while so many other endpoints have deliveries that are due in an hour.
@@ -75,7 +102,7 @@ func BenchmarkClaimAmongEndpoints(b *testing.B) {
 		b.Run(fmt.Sprint(endpoints), func(b *testing.B) {
 			tr := &instant{want: 1, done: make(chan struct{}, 1)}
 			d, store := startBench(b, tr, 1, endpoints)
-			enqueue(b, store, endpoints, endpoints, time.Now().Add(time.Hour))
+			enqueue(b, store, endpoints, endpoints, nil, time.Now().Add(time.Hour))
 			runBench(b, d)
 			send := func(typ string) {
 				tr.n.Store(0)
@@ -95,14 +122,14 @@ func BenchmarkClaimAmongEndpoints(b *testing.B) {
 }
 
 // enqueue puts n deliveries into the store, spread over endpoints.
-func enqueue(b *testing.B, store *memstore.Store, n, endpoints int, due time.Time) {
+func enqueue(b *testing.B, store *memstore.Store, n, endpoints int, payload []byte, due time.Time) {
 	b.Helper()
 	for i := 0; i < n; {
 		req := &webhook.EnqueueRequest{Now: time.Now()}
 		for ; i < n && len(req.Events) < 500; i++ {
 			id := fmt.Sprintf("evt_%d", i)
 			req.Events = append(req.Events, webhook.NewEvent{
-				Event:      webhook.Event{ID: id, Type: "x"},
+				Event:      webhook.Event{ID: id, Type: "x", Payload: payload},
 				Deliveries: []webhook.NewDelivery{{ID: "dlv_" + id, EndpointID: fmt.Sprintf("e%05d", i%endpoints), DueAt: due}},
 			})
 		}
