@@ -9,8 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What signing allocates: the header's values, in one string and one slice, and nothing where they stand there already. Verifying
-// allocates nothing.
+// What signing allocates: the header's values, in one string and one slice. Verifying allocates nothing.
 func TestSigningAllocations(t *testing.T) {
 	secret, body := GenerateSecret(), benchmarkBody(1<<10)
 	signer, verifier := mustSigner(t, secret), mustVerifier(t, secret)
@@ -25,9 +24,7 @@ func TestSigningAllocations(t *testing.T) {
 		most float64
 		do   func()
 	}{
-		{"signing another body", 2, func() { m.Body[0]++; sign() }},
-		{"signing in another second", 2, func() { now = now.Add(time.Second); sign() }},
-		{"signing the same within the second", 0, sign},
+		{"signing", 2, sign},
 		{"verifying", 0, func() {
 			if _, err := verifier.VerifyMessage(m); err != nil {
 				t.Fatal(err)
