@@ -64,7 +64,7 @@ func (d *Dispatcher) Explain(ctx context.Context, eventID string) (*Explanation,
 	}
 	x, err := d.explain(ctx, eventID)
 	if err != nil {
-		return nil, fmt.Errorf("webhook: explain: event %q: %w", eventID, notFoundOnly(err))
+		return nil, opError(fmt.Sprintf("explain: event %q", eventID), notFoundOnly(err))
 	}
 	return x, nil
 }

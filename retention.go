@@ -86,11 +86,11 @@ func (d *Dispatcher) Prune(ctx context.Context, r Retention) (Pruned, error) {
 	}
 	now, err := d.clock.now(ctx)
 	if err != nil {
-		return Pruned{}, fmt.Errorf("webhook: prune: %w", err)
+		return Pruned{}, opError("prune", err)
 	}
 	p := &pruning{pruner: pruner, keep: r, now: now, most: retainAtOnce}
 	if err := p.pass(ctx); err != nil {
-		return p.done, fmt.Errorf("webhook: prune: %w", err)
+		return p.done, opError("prune", err)
 	}
 	return p.done, nil
 }
