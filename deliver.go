@@ -40,6 +40,11 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 		return d.returned(it, time.Minute, "its endpoint is not known to the process that claimed it"), 0
 	case rt == nil:
 		return d.outcome(it, Canceled, "its endpoint does not exist"), 0
+	case rt.run == nil && rt.endpoint.Tenant != it.Event.Tenant: // as of one deleted and put again, or given in newer code
+		if d.clock.estimate().Sub(it.Delivery.CreatedAt) < unknownMost {
+			return d.returned(it, time.Minute, "its endpoint is another tenant's"), 0
+		}
+		return d.outcome(it, Canceled, "its endpoint is another tenant's"), 0
 	case rt.err != nil:
 		d.log.Error("webhook: cannot send to endpoint", slog.String("endpoint", it.Delivery.EndpointID), slog.Any("error", rt.err))
 		return d.returned(it, time.Minute, rt.err.Error()), 0

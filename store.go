@@ -296,7 +296,8 @@ type ReleaseKeyRequest struct {
 
 // EndpointStore keeps endpoints.
 type EndpointStore interface {
-	// PutEndpoint creates or replaces an endpoint. Replacing one that was deleted creates it anew.
+	// PutEndpoint creates or replaces an endpoint, unchecked. Replacing one that was deleted creates it anew. Dispatchers notice within a
+	// second; [Dispatcher.PutEndpoint] checks it, and the next Send knows of it.
 	PutEndpoint(ctx context.Context, ep Endpoint) error
 
 	// UpdateEndpoint replaces an endpoint by what change makes of it, in one step: what other calls put, update or delete meanwhile comes
