@@ -35,7 +35,7 @@ func (d *Dispatcher) Backlog(ctx context.Context, opts *BacklogOptions) (*Backlo
 	}
 	b, err := d.backlogs.read(ctx, opts)
 	if err != nil {
-		return nil, fmt.Errorf("webhook: backlog: %w", err)
+		return nil, opError("backlog", err)
 	}
 	return b, nil
 }

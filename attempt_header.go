@@ -164,6 +164,14 @@ func (t *target) hide(answer []byte) []byte {
 			answer = bytes.ReplaceAll(answer, []byte(s), []byte(redacted))
 		}
 	}
+	for _, s := range t.secrets { // one that is cut off where the answer is
+		for n := min(len(s)-1, len(answer)); n >= echoedLeast; n-- {
+			if bytes.HasSuffix(answer, []byte(s[:n])) {
+				answer = append(answer[:len(answer)-n:len(answer)-n], redacted...)
+				break
+			}
+		}
+	}
 	return answer[:min(len(answer), keptResponse)]
 }
 

@@ -121,10 +121,11 @@ func (b *backlogs) check(bound int) string {
 // admit takes the room that a call's deliveries need, of their endpoints and of their tenants, all or none. It is given back by
 // settle. Within a caller's transaction it never asks the store: a pool of one connection would not have another.
 func (b *backlogs) admit(ctx context.Context, call *sendCall, inTx bool) error {
-	call.room = wanted(call)
-	if len(call.room) == 0 {
-		return nil
+	room, err := wanted(call)
+	if len(room) == 0 || err != nil {
+		return err
 	}
+	call.room = room
 	if b.store == nil {
 		call.room = nil
 		return errNoLife
@@ -151,8 +152,9 @@ func (b *backlogs) admit(ctx context.Context, call *sendCall, inTx bool) error {
 	}
 }
 
-// wanted lists the room that a call needs where there is a bound and a full backlog refuses.
-func wanted(call *sendCall) (room []admission) {
+// wanted lists the room that a call needs where there is a bound and a full backlog refuses. The error is a [*FieldError] for a tenant's
+// policy that says nothing one can do: no bound at all would go unnoticed until it is needed.
+func wanted(call *sendCall) (room []admission, err error) {
 	var at map[gaugeID]int
 	add := func(id gaugeID, bound, n int) {
 		if i, ok := at[id]; ok {
@@ -175,11 +177,14 @@ func wanted(call *sendCall) (room []admission) {
 		if len(routes) == 0 {
 			continue
 		}
-		if p := routes[0].tenant.policy(); p.MaxBacklog > 0 && p.WhenFull == RefuseWhenFull {
+		switch p := routes[0].tenant.policy(); {
+		case p.WhenFull < RefuseWhenFull || p.WhenFull > ExpireOldest:
+			return nil, &FieldError{Op: "send", Field: "TenantPolicy.WhenFull", Reason: fmt.Sprintf("%d of tenant %q is no FullPolicy", p.WhenFull, routes[0].endpoint.Tenant)}
+		case p.MaxBacklog > 0 && p.WhenFull == RefuseWhenFull:
 			add(gaugeID{tenant: routes[0].endpoint.Tenant}, p.MaxBacklog, len(routes))
 		}
 	}
-	return room
+	return room, nil
 }
 
 // enter takes room, or tells what is full. look: a count would be worth its while; unknown: there has been none of one of them, or

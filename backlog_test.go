@@ -435,3 +435,20 @@ func TestNoBoundNoCount(t *testing.T) {
 		}
 	})
 }
+
+// A policy that is none is no licence for any number: the send says what is wrong with it.
+func TestTenantWhenFullOutOfRange(t *testing.T) {
+	for _, full := range []webhook.FullPolicy{-1, webhook.ExpireOldest + 1} {
+		d, err := webhook.NewDispatcher(memstore.New(), &webhook.DispatcherOptions{
+			Endpoints: []webhook.Endpoint{endpoint(t, "acme")},
+			Tenants:   func(string) webhook.TenantPolicy { return webhook.TenantPolicy{MaxBacklog: 1, WhenFull: full} },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = d.Send(t.Context(), webhook.Event{Type: "x"})
+		if fe, ok := errors.AsType[*webhook.FieldError](err); !ok || fe.Field != "TenantPolicy.WhenFull" || strings.Count(err.Error(), "send:") != 1 {
+			t.Errorf("%d: got %v, want a FieldError", full, err)
+		}
+	}
+}

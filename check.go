@@ -285,13 +285,13 @@ func checkProfile(p *Profile) error {
 		return bad("Schedule", "is zero; NoRetry is one without retries")
 	}
 	if err := p.Schedule.Validate(); err != nil {
-		return fmt.Errorf("webhook: profile %q: %w", p.Name, err)
+		return opError(fmt.Sprintf("profile %q", p.Name), err)
 	}
 	if err := p.Success.Validate(); err != nil {
-		return fmt.Errorf("webhook: profile %q: %w", p.Name, err)
+		return opError(fmt.Sprintf("profile %q", p.Name), err)
 	}
 	if err := p.Health.Validate(); err != nil {
-		return fmt.Errorf("webhook: profile %q: %w", p.Name, err)
+		return opError(fmt.Sprintf("profile %q", p.Name), err)
 	}
 	return nil
 }

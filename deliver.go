@@ -65,6 +65,13 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 		return d.returned(it, time.Minute, "its endpoint is not known to the process that claimed it"), 0
 	case rt == nil:
 		return d.outcome(it, Canceled, "its endpoint does not exist"), 0
+	case rt.run == nil && it.Unreadable == nil && rt.endpoint.Tenant != it.Event.Tenant: // as of one deleted and put again, or given in newer code
+		if d.clock.estimate().Sub(it.Delivery.CreatedAt) < unknownMost {
+			return d.returned(it, time.Minute, "its endpoint is another tenant's"), 0
+		}
+		return d.outcome(it, Canceled, "its endpoint is another tenant's"), 0
+	case it.Unreadable != nil:
+		return d.unreadable(rt, it), 0
 	case rt.err != nil:
 		d.log.Error("webhook: cannot send to endpoint", slog.String("endpoint", it.Delivery.EndpointID), slog.Any("error", rt.err))
 		return d.returned(it, time.Minute, rt.err.Error()), 0
@@ -86,6 +93,19 @@ func (d *Dispatcher) deliver(ctx context.Context, it *item) (Outcome, time.Durat
 		return d.runAttempt(ctx, rt, it)
 	}
 	return d.try(ctx, rt, it)
+}
+
+// unreadable gives back what this process cannot read, as another, of another version, may, and ends it when that has taken too long.
+func (d *Dispatcher) unreadable(rt *route, it *item) Outcome {
+	d.log.Error("webhook: an event cannot be read", slog.String("endpoint", it.Delivery.EndpointID), slog.String("delivery", it.Delivery.ID),
+		slog.String("event", it.Delivery.EventID), slog.Any("error", it.Unreadable))
+	reason := "its event cannot be read: " + it.Unreadable.Error()
+	if d.clock.estimate().Sub(it.Delivery.CreatedAt) < unknownMost {
+		return d.returned(it, time.Minute, reason)
+	}
+	o := d.outcome(it, DeadLetter, reason)
+	o.BehindDeadLetter = rt.endpoint.Order
+	return o
 }
 
 // unknownMost is how old a delivery gets before it is canceled because its endpoint is unknown. The endpoint may be one in

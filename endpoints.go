@@ -17,7 +17,7 @@ var (
 
 // PutEndpoint creates or replaces an endpoint in the store, after checking it: this is the door that refuses unknown profiles,
 // malformed URLs and literal private addresses, with a [*FieldError]. It applies at once in this process, also to waiting
-// retries, and within a second in others.
+// retries, and within a second in others. To change one that is there, see [Dispatcher.UpdateEndpoint].
 func (d *Dispatcher) PutEndpoint(ctx context.Context, ep Endpoint) error {
 	if err := d.checkEndpoint(&ep); err != nil {
 		return err
@@ -65,7 +65,7 @@ func (d *Dispatcher) PauseEndpoint(ctx context.Context, id, reason string) error
 		err = ErrNotFound
 	}
 	if err != nil {
-		return fmt.Errorf("webhook: endpoint %q: %w", id, err)
+		return opError(fmt.Sprintf("endpoint %q", id), err)
 	}
 	return d.hold(ctx, id, HoldPaused, reason)
 }
@@ -132,7 +132,7 @@ func (d *Dispatcher) change(ctx context.Context, id string, f func() error) erro
 		_, err = d.routes.refresh(ctx, nil)
 	}
 	if err != nil {
-		return fmt.Errorf("webhook: endpoint %q: %w", id, err)
+		return opError(fmt.Sprintf("endpoint %q", id), err)
 	}
 	d.feed.wakeUp()
 	return nil

@@ -48,7 +48,7 @@ func (d *Dispatcher) EraseTenant(ctx context.Context, tenant string, opts *Erase
 		if _, ok := errors.AsType[*FieldError](err); ok {
 			return e.done, err
 		}
-		return e.done, fmt.Errorf("webhook: erase: tenant %q: %w", tenant, err)
+		return e.done, opError(fmt.Sprintf("erase: tenant %q", tenant), err)
 	}
 	return e.done, nil
 }

@@ -3,6 +3,7 @@ package webhook
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/signalpost/webhook/internal/safedial"
 )
@@ -57,6 +58,28 @@ var (
 	// ErrWeakSecret: a secret is too easy to guess to sign with.
 	ErrWeakSecret = errors.New("secret is too weak")
 )
+
+// opError is err under the name of what was asked. What a store, or another part of this package, has said under that name already
+// is not said twice.
+func opError(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &operationError{op, err}
+}
+
+type operationError struct {
+	op  string
+	err error
+}
+
+func (e *operationError) Error() string {
+	prefix := "webhook: " + e.op + ": "
+	text := strings.TrimPrefix(e.err.Error(), prefix)
+	return prefix + strings.TrimPrefix(text, "webhook: ")
+}
+
+func (e *operationError) Unwrap() error { return e.err }
 
 // FieldError says which field of what the caller gave is wrong, and why.
 type FieldError struct {

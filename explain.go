@@ -64,7 +64,7 @@ func (d *Dispatcher) Explain(ctx context.Context, eventID string) (*Explanation,
 	}
 	x, err := d.explain(ctx, eventID)
 	if err != nil {
-		return nil, fmt.Errorf("webhook: explain: event %q: %w", eventID, notFoundOnly(err))
+		return nil, opError(fmt.Sprintf("explain: event %q", eventID), notFoundOnly(err))
 	}
 	return x, nil
 }
@@ -224,8 +224,11 @@ func (s *DeliveryStory) waits(now time.Time, head *KeyHead, rt *route, deleted b
 		s.Wait, s.Hold = WaitHold, HoldPaused
 		s.Why = "its endpoint is on hold: " + cmpOr(d.Reason, "no reason was given")
 		s.Next = "it is kept until the endpoint is resumed (ResumeEndpoint)"
-	case rt != nil && rt.unreadable:
-		s.Wait, s.Why = WaitTurn, "this process cannot read its endpoint's secrets: "+rt.err.Error()
+	case rt != nil && rt.err != nil:
+		s.Wait, s.Why = WaitTurn, "this process cannot send to its endpoint: "+rt.err.Error()
+		if rt.unreadable {
+			s.Why = "this process cannot read its endpoint's secrets: " + rt.err.Error()
+		}
 		s.Next = fmt.Sprintf("attempt %d as soon as a running dispatcher that can has room for it", d.Attempts+1)
 	case strings.HasPrefix(d.EndpointID, InboxPrefix):
 		s.due(now, h)

@@ -148,7 +148,7 @@ func (f *feed) pick(e *feedEndpoint, now time.Time, most int) (lanes int) {
 		}
 		return 0
 	}
-	if r.unreadable { // a process that can read its secrets may send to it undisturbed
+	if r.err != nil { // a process that can read its secrets, or knows its profile, may send to it undisturbed
 		f.timers.add(e, now.Add(unreadablePause))
 		return 0
 	}

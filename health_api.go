@@ -30,7 +30,7 @@ type Health struct {
 func (d *Dispatcher) Health(ctx context.Context, endpointID string) (Health, error) {
 	rt, now, err := d.healthRoute(ctx, endpointID)
 	if err != nil {
-		return Health{}, fmt.Errorf("webhook: endpoint %q: %w", endpointID, err)
+		return Health{}, opError(fmt.Sprintf("endpoint %q", endpointID), err)
 	}
 	return rt.healthNow(now), nil
 }
@@ -62,7 +62,7 @@ func (d *Dispatcher) Unhealthy(ctx context.Context) ([]Health, error) {
 		table, err = d.routes.table(ctx, nil)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("webhook: unhealthy endpoints: %w", err)
+		return nil, opError("unhealthy endpoints", err)
 	}
 	var list []Health
 	for _, rt := range table.byID {

@@ -76,14 +76,14 @@ func (in *Inbox) owns(ctx context.Context, deliveryID string) error {
 	}
 	now, err := in.d.clock.now(ctx)
 	if err != nil {
-		return fmt.Errorf("webhook: inbox: %w", err)
+		return opError("inbox", err)
 	}
 	del, err := findDelivery(ctx, query, now, deliveryID)
 	if err == nil && del.EndpointID != in.EndpointID() {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return fmt.Errorf("webhook: inbox: delivery %q: %w", deliveryID, err)
+		return opError(fmt.Sprintf("inbox: delivery %q", deliveryID), err)
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (in *Inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func inboxDown(err error) *refusal {
 	return &refusal{
-		status: http.StatusServiceUnavailable, retryAfter: retryAfterDown, err: fmt.Errorf("webhook: inbox: %w", err),
+		status: http.StatusServiceUnavailable, retryAfter: retryAfterDown, err: opError("inbox", err),
 	}
 }
 

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/signalpost/webhook/internal/ids"
@@ -31,7 +30,7 @@ func (in *Inbox) Replay(ctx context.Context, filter Filter) (n int, err error) {
 		return 0, err
 	}
 	if n, err = in.replay(ctx, filter); err != nil {
-		return n, fmt.Errorf("webhook: inbox: replay: %w", err)
+		return n, opError("inbox: replay", err)
 	}
 	return n, nil
 }

@@ -80,7 +80,7 @@ func cancelError(what, id string, err error) error {
 	if _, ok := errors.AsType[*FieldError](err); err == nil || ok {
 		return err
 	}
-	return fmt.Errorf("webhook: cancel: %s %q: %w", what, id, err)
+	return opError(fmt.Sprintf("cancel: %s %q", what, id), err)
 }
 
 // maxReason bounds what callers give as a reason, in bytes.

@@ -39,22 +39,34 @@ func (d *Dispatcher) upkeep(ctx context.Context) {
 		d.retire(ctx)
 		if time.Now().After(nextPrune) {
 			nextPrune = time.Now().Add(pruneEvery)
-			d.prune(ctx)
+			if d.prune(ctx) {
+				nextPrune = time.Now() // the rest at the next tick
+			}
 		}
 	}
 }
 
-// pruneEvery is how often a running dispatcher forgets up to 1,000 expired keys.
-const pruneEvery = time.Minute
+// How a running dispatcher forgets expired keys: a busy receiver's expire by the hundred a second.
+const (
+	pruneEvery = time.Minute
+	pruneBatch = 1000
+)
 
-// prune forgets expired keys.
-func (d *Dispatcher) prune(ctx context.Context) {
+// prune forgets expired keys, and tells whether there may be more.
+func (d *Dispatcher) prune(ctx context.Context) (more bool) {
 	pruner, ok := d.store.(Pruner)
 	if !ok {
-		return
+		return false
 	}
-	req := &PruneRequest{Now: d.clock.estimate(), DedupeKeys: true}
-	if _, err := pruner.Prune(ctx, req); err != nil && ctx.Err() == nil {
-		d.log.Warn("webhook: forgetting expired keys failed; trying again", slog.Any("error", err))
+	res, err := pruner.Prune(ctx, &PruneRequest{Now: d.clock.estimate(), DedupeKeys: true, Limit: pruneBatch})
+	if err == nil && res == nil {
+		err = errMalformedAnswer
 	}
+	if err != nil {
+		if ctx.Err() == nil {
+			d.log.Warn("webhook: forgetting expired keys failed; trying again", slog.Any("error", err))
+		}
+		return false
+	}
+	return res.DedupeKeys >= pruneBatch
 }

@@ -39,7 +39,7 @@ func (o *Outcome) letsGo() bool {
 // lets one go on. An endpoint with very many of them is better read page by page, with [LifeStore.BlockedKeys].
 func (d *Dispatcher) BlockedKeys(ctx context.Context, endpointID string) ([]BlockedKey, error) {
 	fail := func(err error) ([]BlockedKey, error) {
-		return nil, fmt.Errorf("webhook: endpoint %q: %w", endpointID, err)
+		return nil, opError(fmt.Sprintf("endpoint %q", endpointID), err)
 	}
 	store, ok := d.store.(LifeStore)
 	if !ok {

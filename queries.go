@@ -191,5 +191,5 @@ func listError(what string, err error) error {
 	if _, ok := errors.AsType[*FieldError](err); ok {
 		return err
 	}
-	return fmt.Errorf("webhook: list %s: %w", what, err)
+	return opError("list "+what, err)
 }

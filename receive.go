@@ -61,7 +61,8 @@ type ReceiveOptions struct {
 
 	// Keep is how long an answer is remembered. It should be longer than the sender's whole schedule. Where a signature covers
 	// the body alone, as Gett's does, this memory and not the timestamp is what stops a captured request that is sent
-	// again under another timestamp: for so long. Zero: 72 h.
+	// again under another timestamp: for so long. Zero: 72 h. Afterwards a running [Dispatcher] or [Inbox] on the store removes
+	// it; where there is none, call [Pruner].Prune with DedupeKeys now and then.
 	Keep time.Duration
 
 	// Wait is how long a request waits for a running one with the same key before it is answered 409.

@@ -64,7 +64,7 @@ func (h *receiver) take(w http.ResponseWriter, r *http.Request, x *received) (le
 func storeDown(err error) *refusal {
 	return &refusal{
 		status: http.StatusServiceUnavailable, retryAfter: retryAfterDown,
-		err: fmt.Errorf("webhook: receive: dedupe store: %w", err),
+		err: opError("receive: dedupe store", err),
 	}
 }
 

@@ -51,6 +51,9 @@ type OnceResult struct {
 // ReceiveOnce verifies requests as [Middleware] does and has store do the rest, in one transaction of a database. response is what is answered
 // when that is committed, and to repeats; a Status of zero is 200.
 //
+// A negative Wait is not at all for a key that this process is at, and a second for one that another process's transaction has: what waits for a
+// row cannot be told from a slow database.
+//
 // Of opts, Hold, Success, ReplayHeaders and MaxStoredBody are ignored, and Dedupe must be nil. HandlerTimeout is 30 s when it is
 // zero. What is answered besides:
 //
@@ -115,7 +118,7 @@ func (o *onceReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		h.refuse(w, r, x, &refusal{
-			status: http.StatusServiceUnavailable, retryAfter: retryAfterDown, err: fmt.Errorf("webhook: receive: transaction: %w", err),
+			status: http.StatusServiceUnavailable, retryAfter: retryAfterDown, err: opError("receive: transaction", err),
 		})
 	case res.Failed != nil:
 		h.refuse(w, r, x, failedOnce(res.Failed))
@@ -131,7 +134,7 @@ func (o *onceReceiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // failedOnce says what the sender is told of a handler's error.
 func failedOnce(err error) *refusal {
-	no := &refusal{status: http.StatusInternalServerError, err: fmt.Errorf("webhook: receive: the handler failed: %w", err)}
+	no := &refusal{status: http.StatusInternalServerError, err: opError("receive: the handler failed", err)}
 	if wish, ok := errors.AsType[*RetryAfterError](err); ok {
 		no.status, no.retryAfter = http.StatusServiceUnavailable, int(math.Ceil(max(wish.After, time.Second).Seconds()))
 	}

@@ -279,3 +279,33 @@ func TestEchoedCredentialsAreNotRecorded(t *testing.T) {
 		t.Errorf("%+v", res)
 	}
 }
+
+// Of a credential that stands where the record of an answer is cut off, nothing is recorded either.
+func TestEchoedCredentialsAreNotRecordedInPart(t *testing.T) {
+	var body string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, body) }))
+	defer srv.Close()
+	ep := endpoint(t, "acme")
+	const token = "canary-0123456789-of-the-endpoint"
+	ep.URL, ep.AllowPrivate, ep.Header = srv.URL, true, http.Header{"X-Key": {token}}
+	d := netDispatcher(t, webhook.DispatcherOptions{})
+	put(t, d, ep)
+	for n := 8; n <= len(token); n++ {
+		body = strings.Repeat("x", 4096-n) + token + "and on"
+		if got := string(sendTest(t, d, "acme").Response); strings.Contains(got, "canary") || !strings.HasPrefix(got, "xxx") {
+			t.Errorf("%d bytes of it: …%s", n, got[len(got)-50:])
+		}
+	}
+}
+
+// A store shows nothing of what it holds, whatever it is printed with.
+func TestStoreShowsNoSecret(t *testing.T) {
+	ep, canaries := canaryEndpoint(t, "acme")
+	store := memstore.New()
+	if err := store.PutEndpoint(t.Context(), ep); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+		wantNoCanary(t, verb, fmt.Sprintf(verb, store), canaries)
+	}
+}

@@ -98,7 +98,7 @@ func (d *Dispatcher) Replay(ctx context.Context, filter Filter, opts *ReplayOpti
 	}
 	r, err := d.replays.begin(ctx, filter, &o)
 	if err != nil {
-		return Replay{}, fmt.Errorf("webhook: replay: %w", err)
+		return Replay{}, opError("replay", err)
 	}
 	return r, nil
 }
@@ -144,7 +144,7 @@ func (d *Dispatcher) ReplayDelivery(ctx context.Context, deliveryID string) (Del
 	}
 	del, err := d.replays.single(ctx, deliveryID)
 	if err != nil {
-		return Delivery{}, fmt.Errorf("webhook: replay: delivery %q: %w", deliveryID, err)
+		return Delivery{}, opError(fmt.Sprintf("replay: delivery %q", deliveryID), err)
 	}
 	return del, nil
 }
@@ -171,7 +171,7 @@ func (d *Dispatcher) ListReplays(ctx context.Context, req *ListReplaysRequest) (
 		err = errMalformedAnswer
 	}
 	if err != nil {
-		return nil, fmt.Errorf("webhook: list replays: %w", err)
+		return nil, opError("list replays", err)
 	}
 	return res, nil
 }
@@ -196,7 +196,7 @@ func replayError(id string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("webhook: replay %q: %w", id, err)
+	return opError(fmt.Sprintf("replay %q", id), err)
 }
 
 // change pauses, resumes or cancels.

@@ -25,6 +25,7 @@ type Retention struct {
 	Canceled    time.Duration
 	Expired     time.Duration
 	Unmatched   time.Duration // events that matched no endpoint, from when they were accepted
+	Replays     time.Duration // rows of replays that are done or canceled; what they made is kept by its own state
 
 	// PayloadAfterDelivery erases payload and header of an event when all its deliveries are delivered, mostly within minutes and at the
 	// latest a day later. All else stays; [EventRecord].ErasedAt tells, and to send it again is [ErrPayloadGone].
@@ -41,6 +42,7 @@ type Pruned struct {
 	Events     int // with their last delivery, or unmatched
 	Payloads   int
 	EventIDs   int
+	Replays    int
 }
 
 // Bounds of retention.
@@ -65,7 +67,7 @@ func (r *Retention) check() error {
 		keep time.Duration
 	}{
 		{"Delivered", r.Delivered}, {"DeadLetters", r.DeadLetters}, {"Canceled", r.Canceled}, {"Expired", r.Expired},
-		{"Unmatched", r.Unmatched}, {"EventIDs", r.EventIDs},
+		{"Unmatched", r.Unmatched}, {"Replays", r.Replays}, {"EventIDs", r.EventIDs},
 	} {
 		if f.keep < 0 {
 			return &FieldError{Op: "retention", Field: f.name, Reason: fmt.Sprintf("is %v, want 0 (for good) or more", f.keep)}
@@ -86,11 +88,11 @@ func (d *Dispatcher) Prune(ctx context.Context, r Retention) (Pruned, error) {
 	}
 	now, err := d.clock.now(ctx)
 	if err != nil {
-		return Pruned{}, fmt.Errorf("webhook: prune: %w", err)
+		return Pruned{}, opError("prune", err)
 	}
 	p := &pruning{pruner: pruner, keep: r, now: now, most: retainAtOnce}
 	if err := p.pass(ctx); err != nil {
-		return p.done, fmt.Errorf("webhook: prune: %w", err)
+		return p.done, opError("prune", err)
 	}
 	return p.done, nil
 }
@@ -128,7 +130,8 @@ func (d *Dispatcher) retain(ctx context.Context) {
 		}
 		if p.done != (Pruned{}) {
 			d.log.Info("webhook: retention", slog.Int("deliveries", p.done.Deliveries), slog.Int("events", p.done.Events),
-				slog.Int("payloads", p.done.Payloads), slog.Int("event_ids", p.done.EventIDs))
+				slog.Int("payloads", p.done.Payloads), slog.Int("event_ids", p.done.EventIDs),
+				slog.Int("replays", p.done.Replays))
 		}
 	}
 }
@@ -167,6 +170,9 @@ func (p *pruning) pass(ctx context.Context) error {
 		}
 	}
 	if err := p.repeat(ctx, PruneRequest{UnmatchedBefore: p.before(k.Unmatched)}, k.Unmatched > 0); err != nil {
+		return err
+	}
+	if err := p.repeat(ctx, PruneRequest{ReplaysBefore: p.before(k.Replays)}, k.Replays > 0); err != nil {
 		return err
 	}
 	longest := max(k.EventIDs, k.Delivered, k.DeadLetters, k.Canceled, k.Expired, k.Unmatched)
@@ -223,7 +229,7 @@ func (p *pruning) repeat(ctx context.Context, req PruneRequest, asked bool) erro
 		if err != nil {
 			return err
 		}
-		asked = res.Events+res.EventIDs >= req.Limit
+		asked = res.Events+res.EventIDs+res.Replays >= req.Limit
 	}
 	return nil
 }
@@ -245,6 +251,7 @@ func (p *pruning) batch(ctx context.Context, req *PruneRequest) (*PruneResult, e
 	p.done.Events += res.Events
 	p.done.Payloads += res.Payloads
 	p.done.EventIDs += res.EventIDs
+	p.done.Replays += res.Replays
 	pause := max(retainPause, retainRest*time.Since(began))
 	if p.most > 0 {
 		pause = min(pause, p.most)

@@ -123,6 +123,39 @@ func TestNoRetention(t *testing.T) {
 	})
 }
 
+// Replays that have ended go when their time has come; one that is paused does not.
+func TestRetentionOfReplays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, webhook.DispatcherOptions{Retention: webhook.Retention{Replays: time.Hour}}, endpoint(t, "acme"))
+		begin := func() string {
+			t.Helper()
+			rep, err := r.Replay(t.Context(), webhook.Filter{Endpoint: "acme"}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return rep.ID
+		}
+		done, paused := begin(), begin()
+		if _, err := r.PauseReplay(t.Context(), paused, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Minute)
+		if rep, err := r.GetReplay(t.Context(), done); err != nil || rep.State != webhook.ReplayDone {
+			t.Fatalf("%+v, %v", rep, err)
+		}
+		time.Sleep(13 * time.Minute)
+		if _, err := r.GetReplay(t.Context(), done); !errors.Is(err, webhook.ErrNotFound) {
+			t.Errorf("done an hour ago: %v, want it to be forgotten", err)
+		}
+		if _, err := r.GetReplay(t.Context(), paused); err != nil {
+			t.Errorf("paused: %v", err)
+		}
+		if _, err := r.Prune(t.Context(), webhook.Retention{Replays: -1}); !errors.Is(err, webhook.ErrInvalid) {
+			t.Errorf("a negative time: %v", err)
+		}
+	})
+}
+
 // Payloads go when all is delivered: soon as a rule, within a day when a delivery took long, never while one is a dead letter.
 func TestPayloadAfterDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -44,7 +44,7 @@ func (d *Dispatcher) RotateSecret(ctx context.Context, endpointID string, secret
 	case d.routes.isGiven(endpointID):
 		return &FieldError{Op: op, Field: "ID", Reason: "is that of an endpoint given in code: change its Secrets and Retiring there"}
 	}
-	err := d.change(ctx, endpointID, func() error {
+	return d.change(ctx, endpointID, func() error {
 		if d.routes.store == nil {
 			return errNoEndpoints
 		}
@@ -60,10 +60,6 @@ func (d *Dispatcher) RotateSecret(ctx context.Context, endpointID string, secret
 		}
 		return err
 	})
-	if refused, ok := errors.AsType[*FieldError](err); ok {
-		return refused // which names the endpoint itself
-	}
-	return err
 }
 
 // rotate makes secret the current one of ep, and lets no other outlive until.

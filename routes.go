@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -248,10 +249,13 @@ func (r *routes) apply(old *routeTable, changes *EndpointChanges, now time.Time)
 		if !r.d.serves(ep.ID) {
 			continue // as an inbox is called: it came past PutEndpoint
 		}
-		t.byID[ep.ID] = r.d.newRoute(ep)
+		rt := r.d.newRoute(ep)
 		if err := changes.Unreadable[ep.ID]; err != nil {
-			t.byID[ep.ID] = r.d.unreadableRoute(ep, err)
+			rt = r.d.unreadableRoute(ep, err)
+		} else if rt.err != nil {
+			r.d.log.Error("webhook: cannot send to endpoint; what is for it waits for a process that can", slog.String("endpoint", ep.ID), slog.Any("error", rt.err))
 		}
+		t.byID[ep.ID] = rt
 		delete(t.deleted, ep.ID)
 	}
 	for _, rt := range r.static { // code wins over the store

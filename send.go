@@ -129,7 +129,7 @@ func sendError(err error) error {
 	if _, full := errors.AsType[*BacklogError](err); err == nil || full {
 		return err
 	}
-	return fmt.Errorf("webhook: send: %w", err)
+	return opError("send", err)
 }
 
 // size is how many bytes of payload the events have.

@@ -177,6 +177,9 @@ type Claimed struct {
 	Event      Event
 	Token      int64
 	LeaseUntil time.Time
+
+	// Unreadable says why Event, which then has its ID alone, could not be read; nil: it is whole. It keeps no other from being claimed.
+	Unreadable error
 }
 
 // LaneStatus says how a claim left a lane.
@@ -296,7 +299,8 @@ type ReleaseKeyRequest struct {
 
 // EndpointStore keeps endpoints.
 type EndpointStore interface {
-	// PutEndpoint creates or replaces an endpoint. Replacing one that was deleted creates it anew.
+	// PutEndpoint creates or replaces an endpoint, unchecked. Replacing one that was deleted creates it anew. Dispatchers notice within a
+	// second; [Dispatcher.PutEndpoint] checks it, and the next Send knows of it.
 	PutEndpoint(ctx context.Context, ep Endpoint) error
 
 	// UpdateEndpoint replaces an endpoint by what change makes of it, in one step: what other calls put, update or delete meanwhile comes
@@ -343,7 +347,8 @@ type EndpointChanges struct {
 	Put     []Endpoint
 
 	// Unreadable says, by ID, of which endpoints in Put the store could not open what it keeps sealed, and why ([ErrUnknownKey], …). They have their
-	// Tenant, Types and policies, so that events for them are stored; deliveries wait until GetEndpoint can read them.
+	// Tenant, Types and policies, so that events for them are stored; deliveries wait until GetEndpoint can read them. So it is with what is unreadable
+	// otherwise; Types that are count as all.
 	Unreadable map[string]error
 
 	Deleted []string // IDs

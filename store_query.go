@@ -115,7 +115,7 @@ type Pruner interface {
 	// Payloads: it examines deliveries likewise, and erases payload and header of events whose deliveries were all delivered before
 	// req.PayloadsBefore. The event and all that is told of its deliveries stay.
 	//
-	// Unmatched events go by age.
+	// Unmatched events go by age, and replays that are done or canceled by when they ended; others never go.
 	Prune(ctx context.Context, req *PruneRequest) (*PruneResult, error)
 }
 
@@ -127,6 +127,7 @@ type PruneRequest struct {
 	Ended           EndedBefore // forget deliveries
 	PayloadsBefore  time.Time   // erase payloads and headers of what was delivered before; zero: none
 	UnmatchedBefore time.Time   // forget events that matched no endpoint and were stored before; zero: none
+	ReplaysBefore   time.Time   // forget replays that ended before; zero: none
 	After           string      // deliveries: exclusive ID; "": from the start
 	Before          string      // deliveries: exclusive ID, where the walk ends; "": at the last
 	Limit           int         // zero: 1,000
@@ -147,6 +148,7 @@ type PruneResult struct {
 	Deliveries int    // forgotten
 	Events     int    // gone with their last delivery, or unmatched
 	Payloads   int    // erased
+	Replays    int    // forgotten
 	Next       string // of the deliveries: pass as After to go on; "": the walk is complete
 }
 

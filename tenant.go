@@ -13,7 +13,7 @@ type TenantPolicy struct {
 	Weight int
 
 	MaxBacklog int        // deliveries that may wait, over all of its endpoints; zero or less: any number
-	WhenFull   FullPolicy // what happens then
+	WhenFull   FullPolicy // what happens then; what is none is a [*FieldError] of every send for the tenant
 }
 
 const maxWeight = 1000

@@ -56,11 +56,11 @@ func (d *Dispatcher) SendTest(ctx context.Context, endpointID string, opts *Send
 	}
 	rt, err := d.testRoute(ctx, endpointID)
 	if err != nil {
-		return nil, fmt.Errorf("webhook: test of endpoint %q: %w", endpointID, err)
+		return nil, opError(fmt.Sprintf("test of endpoint %q", endpointID), err)
 	}
 	res, err := d.tryOnce(ctx, rt, &ev)
 	if err != nil {
-		return nil, fmt.Errorf("webhook: test of endpoint %q: %w", endpointID, err)
+		return nil, opError(fmt.Sprintf("test of endpoint %q", endpointID), err)
 	}
 	out := &TestResult{EventID: ev.ID, Delivered: res.delivered(rt.success), Attempt: Attempt{
 		Number: 1, StartedAt: res.StartedAt.Round(0), Duration: res.Duration, Status: res.Status, Error: res.Kind, Detail: res.Detail, Response: res.Response,

@@ -448,14 +448,14 @@ func (d *Dispatcher) VerifyEndpoint(ctx context.Context, id string) error {
 		err = d.verify.refresh(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("webhook: endpoint %q: %w", id, err)
+		return opError(fmt.Sprintf("endpoint %q", id), err)
 	}
 	failed := d.verify.ask(ctx, rt)
 	if ctx.Err() != nil {
-		return fmt.Errorf("webhook: endpoint %q: %w", id, failed)
+		return opError(fmt.Sprintf("endpoint %q", id), failed)
 	}
 	if err := d.verify.settle(ctx, rt, failed); err != nil {
-		return fmt.Errorf("webhook: endpoint %q: %w", id, err)
+		return opError(fmt.Sprintf("endpoint %q", id), err)
 	}
 	if failed != nil {
 		return fmt.Errorf("webhook: endpoint %q: %w: %w", id, ErrUnverified, failed)

@@ -87,7 +87,7 @@ type Event struct {
 type Endpoint struct {
 	ID     string // 1 to 128 visible ASCII characters; required
 	URL    string // absolute http or https URL without user info or fragment; required
-	Tenant string // gets the events of this tenant only; see [Event.Tenant]
+	Tenant string // gets the events of this tenant only; see [Event.Tenant]. What waits for it when that changes is canceled when it is an hour old
 
 	// Secrets sign. The first is the current one; formats that carry several signatures carry one per secret,
 	// the others use the first alone. Required, unless the profile's scheme signs nothing.

@@ -20,6 +20,8 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -73,6 +75,12 @@ type Store struct {
 	keyHolds  sorted[*dedupe] // those held
 	keyExpiry sorted[*dedupe] // those done: apart, for a hold ends long before the memory of all that is done
 }
+
+// String is "memstore".
+func (s *Store) String() string { return "memstore" }
+
+// Format shows String for every verb: fmt would show what endpoints have, without asking them.
+func (s *Store) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 var (
 	_ webhook.Store         = (*Store)(nil)

@@ -39,6 +39,15 @@ func (s *Store) Prune(ctx context.Context, req *webhook.PruneRequest) (*webhook.
 	}
 	s.pruneDeliveries(now, limit, req, res)
 	s.pruneUnmatched(limit, req, res)
+	for id, p := range s.replays {
+		if res.Replays == limit || req.ReplaysBefore.IsZero() {
+			break
+		}
+		if p.r.State.Final() && p.r.FinishedAt.Before(req.ReplaysBefore) {
+			delete(s.replays, id)
+			res.Replays++
+		}
+	}
 	return res, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -70,7 +71,7 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 		return nil, err
 	}
 	var res *webhook.ClaimResult
-	events := make(map[string]webhook.Event)
+	events := make(map[string]eventRead)
 	if s.dialect == SQLite {
 		events = newClaimState(s, req).peekEvents(ctx)
 	}
@@ -212,15 +213,15 @@ func (c *claimState) apply(rows []pickedRow) {
 }
 
 // result puts the answer together.
-func (c *claimState) result(events map[string]webhook.Event) (*webhook.ClaimResult, error) {
+func (c *claimState) result(events map[string]eventRead) (*webhook.ClaimResult, error) {
 	res := &webhook.ClaimResult{Now: c.clock, Lanes: make([]webhook.LaneStatus, len(c.lanes))}
 	// Rounds may have come back to a lane.
 	slices.SortStableFunc(c.found, func(a, b pickedRow) int { return a.lane - b.lane })
 	for i := range c.found {
 		r := &c.found[i]
-		event, ok := events[r.eventID]
+		read, ok := events[r.eventID]
 		if !ok {
-			return nil, fmt.Errorf("delivery %q has no event %q", r.id, r.eventID)
+			read = eventRead{webhook.Event{ID: r.eventID}, errNoEvent}
 		}
 		res.Deliveries = append(res.Deliveries, webhook.Claimed{
 			Delivery: webhook.Delivery{
@@ -228,7 +229,7 @@ func (c *claimState) result(events map[string]webhook.Event) (*webhook.ClaimResu
 				Reason: r.reason, Attempts: r.attempts, DueAt: fromMicros(r.leaseEnd), CreatedAt: fromMicros(r.createdAt),
 				ExpiresAt: fromOptMicros(r.expiresAt), Replay: r.replay.String, ReplayOf: r.replayOf.String,
 			},
-			Event: event, Token: r.token, LeaseUntil: fromMicros(r.leaseEnd),
+			Event: read.event, Token: r.token, LeaseUntil: fromMicros(r.leaseEnd), Unreadable: read.err,
 		})
 	}
 	for i := range c.lanes {
@@ -330,8 +331,16 @@ func (c *claimState) emptyBuckets(ctx context.Context, q querier) error {
 	return nil
 }
 
+// eventRead is an event as it was read; err says why it could not be, and harms no other.
+type eventRead struct {
+	event webhook.Event
+	err   error
+}
+
+var errNoEvent = errors.New("there is no such event")
+
 // readEvents adds the events of rows to events, unless they are there.
-func (s *Store) readEvents(ctx context.Context, q querier, found []pickedRow, events map[string]webhook.Event) error {
+func (s *Store) readEvents(ctx context.Context, q querier, found []pickedRow, events map[string]eventRead) error {
 	ids := make([]string, 0, len(found))
 	for i := range found {
 		if _, known := events[found[i].eventID]; !known {
@@ -348,13 +357,14 @@ func (s *Store) readEvents(ctx context.Context, q querier, found []pickedRow, ev
 		}
 		if len(header) > 0 {
 			if err := json.Unmarshal(header, &e.Header); err != nil {
-				return fmt.Errorf("header of event %q: %w", e.ID, err)
+				events[e.ID] = eventRead{webhook.Event{ID: e.ID}, fmt.Errorf("header: %w", err)}
+				return nil
 			}
 		}
 		if len(e.Payload) == 0 { // drivers differ
 			e.Payload = nil
 		}
-		events[e.ID] = e
+		events[e.ID] = eventRead{event: e}
 		return nil
 	})
 }

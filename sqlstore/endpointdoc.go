@@ -137,14 +137,16 @@ func encodeEndpoint(ctx context.Context, codec sealer, ep *webhook.Endpoint) (ro
 	return row, err
 }
 
-// decode is the endpoint of a row. unreadable says why its secrets cannot be read: then it is without all that is sealed.
+// decode is the endpoint of a row. unreadable says what of it cannot be read, and why: then it is without that and without all that is
+// sealed. One row that is broken, or of a newer version, keeps no other endpoint from being read.
 func (r *endpointRow) decode(ctx context.Context, codec sealer) (ep webhook.Endpoint, unreadable, err error) {
 	ep = webhook.Endpoint{ID: r.id, Tenant: r.tenant, URL: r.url}
 	if err := json.Unmarshal(r.types, &ep.Types); err != nil {
-		return ep, nil, fmt.Errorf("endpoint %q: types: %w", r.id, err)
+		ep.Types = nil // counts as all: rather is too much kept than too little
+		return ep, fmt.Errorf("endpoint %q: types: %w", r.id, err), ctx.Err()
 	}
 	if err := r.decodeSettings(&ep); err != nil {
-		return ep, nil, err
+		return ep, err, ctx.Err()
 	}
 	sealed := ep
 	if sealed.Secrets, err = r.decodeSecrets(ctx, codec); err != nil {

@@ -32,6 +32,9 @@ func (s *Store) Prune(ctx context.Context, req *webhook.PruneRequest) (*webhook.
 	if err := s.pruneUnmatched(ctx, req, limit, res); err != nil {
 		return nil, fmt.Errorf("webhook: prune unmatched events: %w", err)
 	}
+	if err := s.pruneReplays(ctx, req, limit, res); err != nil {
+		return nil, fmt.Errorf("webhook: prune replays: %w", err)
+	}
 	return res, nil
 }
 

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/signalpost/webhook"
@@ -25,6 +27,10 @@ const (
 	replayClaim = `UPDATE {prefix}replay SET owner = ?, token = token + 1, due_at = ? WHERE id = ? AND token = ? AND state = 'running' AND due_at = ?`
 
 	replayChange = `UPDATE {prefix}replay SET owner = NULL, state = ?, reason = ?, due_at = ?, finished_at = ? WHERE id = ?`
+
+	// An end is for good, so what was found ended may be deleted without another look.
+	replayEnded = `SELECT id FROM {prefix}replay WHERE state IN ('done', 'canceled') AND finished_at < ? LIMIT {limit}`
+	replayGone  = `DELETE FROM {prefix}replay WHERE id {in}`
 )
 
 // replayDoc is the settings of a replay as they are stored. Times are microseconds since the Unix epoch.
@@ -224,4 +230,39 @@ func (s *Store) ClaimReplay(ctx context.Context, req *webhook.ClaimReplayRequest
 			return nil, fmt.Errorf("webhook: sqlstore: claim replay: %w", err)
 		}
 	}
+}
+
+// pruneReplays forgets replays that have ended.
+func (s *Store) pruneReplays(ctx context.Context, req *webhook.PruneRequest, limit int, res *webhook.PruneResult) error {
+	if req.ReplaysBefore.IsZero() {
+		return nil
+	}
+	return s.write(ctx, func(ctx context.Context, q querier) error {
+		res.Replays = 0
+		var ids []string
+		text := strings.Replace(replayEnded, "{limit}", strconv.Itoa(limit), 1)
+		err := s.each(ctx, q, text, []any{micros(req.ReplaysBefore)}, func(rows *sql.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			ids = append(ids, id)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		slices.Sort(ids) // as another process locks them
+		for part := range slices.Chunk(ids, maxRows) {
+			text, args := s.byIDs(replayGone, nil, part)
+			gone, err := q.ExecContext(ctx, s.query(text), args...)
+			if err != nil {
+				return err
+			}
+			n, err := gone.RowsAffected()
+			if err != nil {
+				return err
+			}
+			res.Replays += int(n)
+		}
+		return nil
+	})
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"slices"
-
-	"github.com/signalpost/webhook"
 )
 
 // endHeld ends what ends without a block, and leaves it to RETURNING to tell what was held: a read before would cost a fifth of
@@ -47,8 +45,8 @@ func (s *Store) endHeld(ctx context.Context, q querier, rows []outcomeRow) error
 // peekEvents reads the events that a claim will most likely want, before it takes the only write lock: an event never changes, and
 // reading them under the lock was two fifths of what a claim did there. Whatever is missing is read later, so that a failure here
 // means nothing. Lanes with a rate limit are left out, of which only a few of many may come.
-func (c *claimState) peekEvents(ctx context.Context) map[string]webhook.Event {
-	events := make(map[string]webhook.Event)
+func (c *claimState) peekEvents(ctx context.Context) map[string]eventRead {
+	events := make(map[string]eventRead)
 	conn, err := c.store.db.Conn(ctx)
 	if err != nil {
 		return events

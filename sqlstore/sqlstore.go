@@ -30,6 +30,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"regexp"
 	"strconv"
 	"strings"
@@ -96,6 +97,12 @@ type Store struct {
 	keySQL           keyStatements
 	begins, finishes gatherer // of idempotency keys
 }
+
+// String names the database, as "sqlstore on PostgreSQL".
+func (s *Store) String() string { return "sqlstore on " + s.dialect.String() }
+
+// Format shows String for every verb: fmt would show what the pool and the cipher hold, a password in the DSN for one.
+func (s *Store) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 var (
 	_ webhook.Store     = (*Store)(nil)

@@ -26,12 +26,27 @@ func noDB(t *testing.T) *sql.DB {
 	return db
 }
 
-type noConnector struct{}
+type noConnector struct{ dsn string }
 
 func (noConnector) Connect(context.Context) (driver.Conn, error) {
 	return nil, errors.New("no database")
 }
 func (noConnector) Driver() driver.Driver { return nil }
+
+// A Store shows nothing of the pool's, whatever it is printed with.
+func TestStoreShowsNoPassword(t *testing.T) {
+	db := sql.OpenDB(noConnector{"postgres://shop:canary@db"})
+	t.Cleanup(func() { db.Close() })
+	s, err := New(db, PostgreSQL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
+		if got := fmt.Sprintf(verb, s); got != "sqlstore on PostgreSQL" {
+			t.Errorf("%s: %s", verb, got)
+		}
+	}
+}
 
 func TestNewRefuses(t *testing.T) {
 	db := noDB(t)

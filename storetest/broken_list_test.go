@@ -193,7 +193,7 @@ func brokenStores() []brokenStore {
 		}},
 		{"pruneForgetsLimit", pruneForgetsLimit, []string{
 			"Prune/Limit",
-			"Forget/Batches", "Forget/Before", "Forget/Unmatched", "Payload/Batches",
+			"Forget/Batches", "Forget/Before", "Forget/Unmatched", "Forget/Replays", "Payload/Batches",
 		}},
 	}
 }

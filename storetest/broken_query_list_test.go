@@ -82,6 +82,16 @@ func brokenQueryStores() []brokenStore {
 		{"pruneForgetsUnmatched", pruneForgets(func(req *webhook.PruneRequest) { req.UnmatchedBefore = time.Time{} }, nil), []string{
 			"Forget/Unmatched",
 		}},
+		{"pruneForgetsReplays", pruneForgets(func(req *webhook.PruneRequest) { req.ReplaysBefore = time.Time{} }, nil), []string{
+			"Forget/Replays",
+		}},
+		{"pruneReplaysEarly", pruneForgets(func(req *webhook.PruneRequest) {
+			if !req.ReplaysBefore.IsZero() {
+				req.ReplaysBefore = req.ReplaysBefore.Add(time.Microsecond)
+			}
+		}, nil), []string{
+			"Forget/Replays",
+		}},
 		{"pruneTakesWhatWaits", func(s full) full { return brokenForget{s} }, []string{
 			"Forget/ByState", "Forget/Event", "Forget/Unfinished", "Forget/Batches",
 		}},

@@ -13,7 +13,7 @@ func brokenReplayStores() []brokenStore {
 		{"redeliverMixesUp", redeliverMixesUp, []string{"Redeliver/EachByItself", "Redeliver/DryRun", "Erase/NotRedelivered"}},
 		{"stepForgetsCounts", stepForgetsCounts, []string{"Redeliver/Step", "Redeliver/StepDone", "Redeliver/StepRepeated"}},
 		{"stepForgetsCursor", stepForgetsCursor, []string{"Redeliver/Step", "Redeliver/StepDone"}},
-		{"stepNeverDone", stepNeverDone, []string{"Redeliver/StepDone", "Replay/Ended"}},
+		{"stepNeverDone", stepNeverDone, []string{"Redeliver/StepDone", "Replay/Ended", "Forget/Replays"}},
 		{"stepDueNow", stepDueNow, []string{"Redeliver/Step", "Replay/Leased"}},
 		{"stepApart", stepApart, []string{
 			"Redeliver/Step", "Redeliver/StepDone", "Redeliver/StepStale", "Redeliver/StepRepeated", "Redeliver/StepOnce",

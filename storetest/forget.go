@@ -25,6 +25,7 @@ func forgetCases() []Case {
 		{"Forget/IDStaysKnown", "An ID is remembered at least as long as its event is kept … forget event IDs stored before", needStore | needPrune, forgetKnown},
 		{"Forget/Late", "it changes no state", needStore | needQuery | needPrune, forgetLate},
 		{"Forget/Unmatched", "Unmatched events go by age … forget events that matched no endpoint and were stored before; zero: none", needStore | needQuery | needPrune, forgetUnmatched},
+		{"Forget/Replays", "replays that are done or canceled by when they ended; others never go … forget replays that ended before; zero: none", needPrune | needReplay, forgetReplays},
 		{"Forget/AtOnce", "Several processes may do so at once", needStore | needQuery | needPrune, forgetAtOnce},
 	}
 }
@@ -241,6 +242,42 @@ func forgetUnmatched(e *env) {
 	e.same("left", e.listEvents(webhook.ListEventsRequest{}), []string{"d1"})
 	e.same("left unmatched", e.listEvents(webhook.ListEventsRequest{Unmatched: true}), []string(nil))
 	e.same("statuses", e.enqueue(at(time.Hour), event("e1")), []webhook.EnqueueStatus{webhook.Repeat})
+}
+
+func forgetReplays(e *env) {
+	token := e.claimedReplay("done", at(0))
+	e.step(at(time.Second), webhook.ReplayStep{ID: "done", Token: token, Done: true}, webhook.Applied)
+	for _, id := range []string{"r1", "r2", "r3", "running", "paused"} {
+		e.putReplay(id, at(time.Hour))
+	}
+	e.changeReplay("paused", at(0), webhook.ReplayPaused)
+	e.changeReplay("r1", at(0), webhook.ReplayCanceled)
+	e.changeReplay("r2", at(time.Second), webhook.ReplayCanceled)
+	e.changeReplay("r3", at(time.Minute), webhook.ReplayCanceled)
+	prune := func(before time.Time, limit int) int {
+		res, err := e.pruner().Prune(e.ctx, &webhook.PruneRequest{Now: at(time.Hour), ReplaysBefore: before, Limit: limit})
+		e.ok("Prune", err)
+		return res.Replays
+	}
+	left := func() (ids []string) {
+		res, err := e.replays().ListReplays(e.ctx, &webhook.ListReplaysRequest{})
+		e.ok("ListReplays", err)
+		for _, r := range res.Replays {
+			ids = append(ids, r.ID)
+		}
+		return ids
+	}
+	e.same("forgotten without being asked", prune(time.Time{}, 0), 0)
+	e.same("forgotten of those that are not old", prune(at(0), 0), 0)
+	e.same("forgotten", prune(at(time.Second), 0), 1)
+	e.same("left", left(), []string{"running", "r3", "r2", "paused", "done"})
+	e.same("forgotten", prune(at(time.Minute), 1), 1)
+	e.same("forgotten", prune(at(time.Minute), 1), 1)
+	e.same("forgotten", prune(at(time.Minute), 1), 0)
+	e.same("left", left(), []string{"running", "r3", "paused"})
+	_, err := e.replays().GetReplay(e.ctx, "r1")
+	e.wantErr("GetReplay of a forgotten one", err, webhook.ErrNotFound)
+	e.claimReplay("running", at(time.Hour))
 }
 
 func forgetAtOnce(e *env) {
