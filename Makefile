@@ -16,9 +16,10 @@ MODULES := $(shell find . -name go.mod -not -path '*/testdata/*' -not -path '*/.
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Tests that run side by side mostly wait for other processes: hence four at once, also on two cores.
 test: ## every test of every module; at the end what was skipped, and how to get what it needs
 	@[ -n "$(RACE)" ] || echo "no C compiler: testing without the race detector"
-	go run ./internal/gotest $(RACE) -timeout 18m work
+	go run ./internal/gotest $(RACE) -parallel 4 -timeout 18m work
 	[ -z "$(RACE)" ] || (cd internal/dbtest && go run ../gotest -timeout 15m -run '^TestConformanceOfDrivers$$' -skip '/.*/^(Random|Concurrent)' .)
 
 # TestCrash alone does it once at each point, in `make test`.

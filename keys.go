@@ -96,22 +96,24 @@ func gettOrder(body []byte) (eventType, order string) {
 	if !bytes.Contains(body, []byte(`"order_`)) && !bytes.Contains(body, []byte(`\u`)) || !jsonValid(body) {
 		return "", ""
 	}
-	if eventType = gettOrderType(body); eventType == "" {
+	top := [...]jsonMember{{name: "type"}, {name: "data"}, {name: "orderId"}}
+	if jsonFields(body, top[:]) != nil {
 		return "", ""
 	}
-	data, err := jsonField(body, "data")
-	if err == nil {
-		if order, err := jsonFind(data, "orderId"); err == nil {
-			return eventType, order
-		}
+	if eventType = gettOrderType(&top[0]); eventType == "" {
+		return "", ""
 	}
-	if order, err := jsonFind(body, "orderId"); err == nil {
+	inner := [...]jsonMember{{name: "orderId"}, {name: "permalink_url"}}
+	if data, err := top[1].only(); err == nil {
+		_ = jsonFields(data, inner[:]) // what is no object has none of them
+	}
+	if order, err := inner[0].text(); err == nil {
 		return eventType, order
 	}
-	if err != nil {
-		return "", ""
+	if order, err := top[2].text(); err == nil {
+		return eventType, order
 	}
-	link, err := jsonFind(data, "permalink_url")
+	link, err := inner[1].text()
 	if err != nil {
 		return "", ""
 	}
@@ -121,9 +123,9 @@ func gettOrder(body []byte) (eventType, order string) {
 	return eventType, order
 }
 
-// gettOrderType is the type of a valid body if it is one of the two.
-func gettOrderType(body []byte) string {
-	literal, err := jsonField(body, "type")
+// gettOrderType is the type if it is one of the two.
+func gettOrderType(m *jsonMember) string {
+	literal, err := m.only()
 	if err != nil {
 		return ""
 	}

@@ -43,8 +43,38 @@ func jsonFind(body []byte, path ...string) (string, error) {
 
 // jsonField is the one value under name in the object that data is.
 func jsonField(data []byte, name string) ([]byte, error) {
-	s := jsonScan{data: data}
-	return s.field(name)
+	f := [...]jsonMember{{name: name}}
+	if err := jsonFields(data, f[:]); err != nil {
+		return nil, err
+	}
+	return f[0].only()
+}
+
+// jsonMember is a name to look for in an object, and what was found under it.
+type jsonMember struct {
+	name  string
+	value []byte // the first
+	times int
+}
+
+// only is the value if there is one alone.
+func (m *jsonMember) only() ([]byte, error) {
+	switch m.times {
+	case 0:
+		return nil, jsonError("is missing")
+	case 1:
+		return m.value, nil
+	}
+	return nil, jsonError("is there twice")
+}
+
+// text is the value if it is a string or number and there is one alone.
+func (m *jsonMember) text() (string, error) {
+	value, err := m.only()
+	if err != nil {
+		return "", err
+	}
+	return jsonValueText(value)
 }
 
 func jsonValueText(value []byte) (string, error) {
@@ -84,36 +114,35 @@ type jsonScan struct {
 	pos  int
 }
 
-// field finds the one value under name in the object that data is.
-func (s *jsonScan) field(name string) ([]byte, error) {
+// jsonFields finds members of the object that data is, all in one pass.
+func jsonFields(data []byte, members []jsonMember) error {
+	s := jsonScan{data: data}
 	s.space()
 	if s.data[s.pos] != '{' {
-		return nil, jsonError("is not in an object")
+		return jsonError("is not in an object")
 	}
 	s.pos++
-	var found []byte
 	for s.space(); s.data[s.pos] != '}'; s.space() {
 		if s.data[s.pos] == ',' {
 			s.pos++
 			s.space()
 		}
-		matches := jsonNameIs(s.value(), name)
+		name := s.value()
 		s.space()
 		s.pos++ // ':'
 		s.space()
 		value := s.value()
-		if !matches {
-			continue
+		for i := range members {
+			m := &members[i]
+			if !jsonNameIs(name, m.name) {
+				continue
+			}
+			if m.times++; m.times == 1 {
+				m.value = value
+			}
 		}
-		if found != nil {
-			return nil, jsonError("is there twice")
-		}
-		found = value
 	}
-	if found == nil {
-		return nil, jsonError("is missing")
-	}
-	return found, nil
+	return nil
 }
 
 func jsonNameIs(literal []byte, name string) bool {

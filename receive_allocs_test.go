@@ -44,6 +44,7 @@ func newReceived1K(t testing.TB, format string) (*received1K, *webhook.Verifier)
 		t.Fatal(err)
 	}
 	c := &received1K{format: format, w: costlessWriter{header: http.Header{}}, reader: bytes.NewReader(nil)}
+	c.n = 1000 // fmt allocates for larger numbers than 255, which must not count for those who come later
 	if c.signer, err = webhook.NewSigner(secret); err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +76,13 @@ func (c *received1K) call(t testing.TB, h http.Handler) {
 
 var bodyText = strings.Repeat("the quick brown fox jumps over the lazy dog ", 20)
 
-var formats1K = []struct{ name, format string }{
-	{"other", `{"n":"%08d","text":"` + bodyText + `"}`},
-	{"order_update", `{"type":"order_update","data":{"type":"order","text":"` + bodyText + `","permalink_url":"https://gett.com/orders/o-%d"}}`},
+// most is what the middleware with a memory may allocate for one. Of an order the key is made of several strings and a parsed link.
+var formats1K = []struct {
+	name, format string
+	most         float64
+}{
+	{"other", `{"n":"%08d","text":"` + bodyText + `"}`, 8},
+	{"order_update", `{"type":"order_update","data":{"type":"order","text":"` + bodyText + `","permalink_url":"https://gett.com/orders/o-%d"}}`, 11},
 }
 
 // readAndAnswer is a handler.
@@ -87,7 +92,7 @@ func readAndAnswer(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("ok"))
 }
 
-// The middleware in memory allocates at most 12 times a request more than the handler alone.
+// What the middleware allocates in memory more than the handler alone.
 func TestMiddlewareAllocations(t *testing.T) {
 	for _, tc := range formats1K {
 		c, verifier := newReceived1K(t, tc.format)
@@ -100,11 +105,11 @@ func TestMiddlewareAllocations(t *testing.T) {
 		dedupe := all(webhook.Middleware(verifier, &webhook.ReceiveOptions{Dedupe: store, Logger: quiet})(http.HandlerFunc(readAndAnswer)))
 		verify := all(webhook.Middleware(verifier, &webhook.ReceiveOptions{Logger: quiet})(http.HandlerFunc(readAndAnswer)))
 		t.Logf("%s: verify %v, dedupe %v", tc.name, verify-bare, dedupe-bare)
-		if got := verify - bare; got > 5 {
-			t.Errorf("%s: verify: %v allocations, want at most 5", tc.name, got)
+		if got := verify - bare; got > 4 {
+			t.Errorf("%s: verify: %v allocations, want at most 4", tc.name, got)
 		}
-		if got := dedupe - bare; got > 12 {
-			t.Errorf("%s: dedupe in memory: %v allocations, want at most 12", tc.name, got)
+		if got := dedupe - bare; got > tc.most {
+			t.Errorf("%s: dedupe in memory: %v allocations, want at most %v", tc.name, got, tc.most)
 		}
 	}
 }

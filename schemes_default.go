@@ -45,11 +45,11 @@ func (gettScheme) Sign(m *Message, secrets []Secret, now time.Time) error {
 }
 
 func (gettScheme) Verify(m *Message, secrets []Secret) (Verification, error) {
-	signature, err := OneHeader(m.Header, headerSignature)
+	signature, err := oneValue(headerSignature, headerValues(m.Header, headerSignature))
 	if err != nil {
 		return Verification{}, err
 	}
-	timestamp, err := OneHeader(m.Header, headerTimestamp)
+	timestamp, err := oneValue(headerTimestamp, headerValues(m.Header, headerTimestamp))
 	if err != nil {
 		return Verification{}, err
 	}
@@ -79,10 +79,11 @@ func (gettScheme) Verify(m *Message, secrets []Secret) (Verification, error) {
 
 // apiVersion reads the version, which may be absent: it decides nothing here.
 func apiVersion(h http.Header) (string, error) {
-	if len(headerValues(h, headerAPIVersion)) == 0 {
+	values := headerValues(h, headerAPIVersion)
+	if len(values) == 0 {
 		return "", nil
 	}
-	version, err := OneHeader(h, headerAPIVersion)
+	version, err := oneValue(headerAPIVersion, values)
 	if err == nil && len(version) > maxAPIVersionBytes {
 		err = verifyErrorf(ErrHeaderTooLong, "header API-Version has %d bytes, want at most %d", len(version), maxAPIVersionBytes)
 	}

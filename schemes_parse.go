@@ -19,7 +19,11 @@ const (
 // [*VerifyError]s: a header that comes twice is refused even when both values agree, since whoever reads it after us may take
 // the other. Names match in any case, also in a map that net/http did not make. For writers of a [Scheme].
 func OneHeader(h http.Header, name string) (string, error) {
-	values := headerValues(h, name)
+	return oneValue(name, headerValues(h, http.CanonicalHeaderKey(name)))
+}
+
+// oneValue is OneHeader for the values that were found under name.
+func oneValue(name string, values []string) (string, error) {
 	if len(values) == 0 {
 		return "", verifyErrorf(ErrHeaderMissing, "header %s is missing", name)
 	}
@@ -41,13 +45,13 @@ func OneHeader(h http.Header, name string) (string, error) {
 }
 
 // headerValues finds a header under its canonical name, as in what net/http parsed, else under any other spelling.
-func headerValues(h http.Header, name string) []string {
-	if values, ok := h[http.CanonicalHeaderKey(name)]; ok {
+func headerValues(h http.Header, canonical string) []string {
+	if values, ok := h[canonical]; ok {
 		return values
 	}
 	var values []string
 	for other, v := range h {
-		if strings.EqualFold(other, name) {
+		if strings.EqualFold(other, canonical) {
 			values = append(values, v...)
 		}
 	}
@@ -58,9 +62,7 @@ func headerValues(h http.Header, name string) []string {
 // [ErrHeaderTooLong], and [ErrHeaderMalformed] for anything but hex digits. For writers of a [Scheme].
 func DecodeHex(text string) (mac [sha256.Size]byte, err error) {
 	if len(text) == macHexLen {
-		var digits [macHexLen]byte
-		copy(digits[:], text)
-		if _, err := hex.Decode(mac[:], digits[:]); err == nil {
+		if _, err := hex.Decode(mac[:], []byte(text)); err == nil {
 			return mac, nil
 		}
 		mac = [sha256.Size]byte{}

@@ -30,7 +30,7 @@ func TestConformanceOfDrivers(t *testing.T) {
 
 func conform(t *testing.T, variants []variant) {
 	t.Helper()
-	each(t, variants, func(t *testing.T, v variant) {
+	eachAtOnce(t, variants, func(t *testing.T, v variant) {
 		if v.dialect == sqlstore.SQLite {
 			storetest.Run(t, func(t *testing.T) storetest.Harness {
 				d := v.database(t)

@@ -14,8 +14,7 @@ import (
 // TestDeletedOnHold deletes a paused endpoint from one dispatcher while another delivers: nothing goes out, what waits is canceled, and an endpoint
 // that is put under the same ID gets what is sent to it.
 func TestDeletedOnHold(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		store, _ := v.handle(t, v.database(t))
 		migrate(t, store)
 		var came atomic.Int64

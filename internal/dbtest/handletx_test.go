@@ -94,8 +94,7 @@ func (x *txTest) want(t *testing.T, w *httptest.ResponseRecorder, status int, re
 
 // TestHandleTx: what the handler writes and the key are committed together, or neither.
 func TestHandleTx(t *testing.T) {
-	each(t, allVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, allVariants, func(t *testing.T, v variant) {
 		x := openTxTest(t, v)
 		r := signedUpdate(t, "o1", "confirmed")
 		fails := []func(context.Context, *sql.Tx, webhook.Event) error{
@@ -138,8 +137,7 @@ func TestHandleTx(t *testing.T) {
 
 // TestHandleTxTwins: a second request with the key waits for the transaction that has it, in this process and in another, and not for ever.
 func TestHandleTxTwins(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		x := openTxTest(t, v)
 		opts := &sqlstore.HandleTxOptions{Receive: webhook.ReceiveOptions{Wait: time.Second}}
 		for i, commits := range []bool{true, false} {
@@ -180,8 +178,7 @@ func TestHandleTxTwins(t *testing.T) {
 
 // TestHandleTxIsolation: at every level, over two Stores, one of many equal requests runs, and all different ones do.
 func TestHandleTxIsolation(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		for _, level := range []sql.IsolationLevel{sql.LevelDefault, sql.LevelRepeatableRead, sql.LevelSerializable} {
 			t.Run(level.String(), func(t *testing.T) {
 				x := openTxTest(t, v)
@@ -241,11 +238,10 @@ func TestHandleTxBareSQLite(t *testing.T) {
 
 // TestHandleTxTimeLimit: a handler that takes too long leaves nothing.
 func TestHandleTxTimeLimit(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		x := openTxTest(t, v)
-		opts := &sqlstore.HandleTxOptions{Receive: webhook.ReceiveOptions{HandlerTimeout: 200 * time.Millisecond}}
-		ignores := func(context.Context, *sql.Tx, webhook.Event) error { time.Sleep(400 * time.Millisecond); return nil }
+		opts := &sqlstore.HandleTxOptions{Receive: webhook.ReceiveOptions{HandlerTimeout: time.Second}} // a busy machine takes a part of it to begin
+		ignores := func(context.Context, *sql.Tx, webhook.Event) error { time.Sleep(1200 * time.Millisecond); return nil }
 		heeds := func(ctx context.Context, _ *sql.Tx, _ webhook.Event) error { <-ctx.Done(); return ctx.Err() }
 		r := signedUpdate(t, "o1", "confirmed")
 		x.want(t, serve(x.handler(t, 0, opts, ignores), r), 503, false, 0)
@@ -257,8 +253,7 @@ func TestHandleTxTimeLimit(t *testing.T) {
 // TestHandleTxBroken: a transaction that the database has given up, or whose connection is gone, is not taken for done, even if the
 // handler does not mind.
 func TestHandleTxBroken(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		x := openTxTest(t, v)
 		faults := map[sqlstore.Dialect]string{
 			sqlstore.SQLite:     "ROLLBACK",
@@ -287,8 +282,7 @@ func TestHandleTxBroken(t *testing.T) {
 
 // TestHandleTxSends: what a handler sends with SendTx is sent if and only if its transaction commits, on a pool of one connection too.
 func TestHandleTxSends(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		x := openTxTest(t, v)
 		store, db := v.handle(t, x.d)
 		db.SetMaxOpenConns(1)
@@ -316,8 +310,7 @@ func TestHandleTxSends(t *testing.T) {
 // TestHandleTxCommitLost: when nobody can know what became of a commit the sender is told to come again, and finds out. It costs no more than
 // the statements that it needs.
 func TestHandleTxCommitLost(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		x := openTxTest(t, v)
 		lost := errors.New("database is locked") // which would be tried again, had the handler not run
 		for i, committed := range []bool{true, false} {

@@ -20,8 +20,7 @@ import (
 // TestBehindADeadLetter lets a delivery of a key be refused for good on each store: what comes behind it goes on, or waits until another
 // dispatcher, which does not run, releases the key. The receiver sees by the numbers what it did not get.
 func TestBehindADeadLetter(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		d := v.database(t)
 		for policy, state := range map[webhook.OrderPolicy]webhook.State{
 			webhook.BlockBehindDeadLetter: webhook.Queued, webhook.SkipDeadLetter: webhook.Delivered, webhook.HoldKey: webhook.Held,

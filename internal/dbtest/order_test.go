@@ -13,8 +13,7 @@ import (
 // soon as the one before it has ended, not at the next look.
 func TestOrderedKeyIsNotPolled(t *testing.T) {
 	const events, most = 20, 5 * time.Second
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		store, _ := v.handle(t, v.database(t))
 		migrate(t, store)
 		for _, tells := range []bool{true, false} {

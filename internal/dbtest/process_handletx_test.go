@@ -108,7 +108,7 @@ func (c *childDB) rows(t *testing.T) (work, done, other int) {
 
 // TestHandleTxKilled kills a process at each point, and sends again to the next: what the handler writes and the key are there both or not.
 func TestHandleTxKilled(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.durable(t))
 		must(t, c.db, newWork)
 		n, committed := 0, 0
@@ -153,7 +153,7 @@ func TestHandleTxKilled(t *testing.T) {
 // TestHandleTxKilledAnywhere kills processes under load at any moment, until all is done: each event once.
 func TestHandleTxKilledAnywhere(t *testing.T) {
 	const events = 300
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.durable(t))
 		must(t, c.db, newWork)
 		requests := make([]*signedRequest, events)
@@ -208,7 +208,7 @@ func TestHandleTxKilledAnywhere(t *testing.T) {
 
 // TestProcessesHandleTxOnce gives two processes 50 equal requests at once.
 func TestProcessesHandleTxOnce(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.database(t))
 		must(t, c.db, newWork)
 		cfg := c.config()

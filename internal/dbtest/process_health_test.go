@@ -131,7 +131,7 @@ func (r *healthReceiver) toldAt(t *testing.T) (at time.Time) {
 // TestProcessesAgreeOnHealth lets two processes send to one endpoint, which tells one of them to stop: for good, or for a while; or a
 // third process pauses it. Both obey within a poll, hand-overs in memory included, the hook is called once, and what waits is not touched.
 func TestProcessesAgreeOnHealth(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.database(t))
 		recv := newHealthReceiver(t)
 		cfg := c.config()

@@ -91,7 +91,7 @@ func numberOf(body []byte) (n int, err error) {
 // try again until each is answered 200: each is processed, in the order of its key, and nothing is left.
 func TestProcessesInbox(t *testing.T) {
 	const keys, perKey, kills = 10, 20, 4
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.durable(t))
 		must(t, c.db, "CREATE TABLE done (ord VARCHAR(64) NOT NULL, n INT NOT NULL)")
 		f := newInboxFleet(t, c)

@@ -137,7 +137,7 @@ func TestProcessesBoundTheBacklog(t *testing.T) {
 	const bound, underWay = 500, 4
 	const least = bound * 9 / 10 // what is sent while a slow machine counts counts twice, until it counts again
 	run := func(t *testing.T, check func(t *testing.T, c *childDB, procs []*child)) {
-		each(t, mainVariants, func(t *testing.T, v variant) {
+		eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 			c := openChildDB(t, v, v.database(t))
 			cfg := c.config()
 			cfg.Bound = bound
@@ -177,7 +177,7 @@ func TestProcessesBoundTheBacklog(t *testing.T) {
 // left is the newest, and not much less than may wait.
 func TestProcessesExpireTheOldest(t *testing.T) {
 	const bound = 200
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.database(t))
 		cfg := c.config()
 		cfg.Bound, cfg.Oldest = bound, true
@@ -295,7 +295,7 @@ func lifeFleet(t *testing.T, v variant, r *timed) (*childDB, *webhook.Dispatcher
 // what expires on hold is told of once.
 func TestProcessesKeepSchedules(t *testing.T) {
 	const slack = 100 * time.Millisecond // between the clocks as both estimate them
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		r := newTimed(t, 0)
 		c, d, procs := lifeFleet(t, v, r)
 		began := time.Now()
@@ -345,7 +345,7 @@ func TestProcessesKeepSchedules(t *testing.T) {
 // TestProcessCancelsWhatAnotherSends cancels events of an ordering key from a process that does not deliver: one under way in another, one that waits
 // and the last. Order and "one at a time" hold, and the attempt that was under way is recorded as late.
 func TestProcessCancelsWhatAnotherSends(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		r := newTimed(t, time.Second)
 		c, d, procs := lifeFleet(t, v, r)
 		var ids []string

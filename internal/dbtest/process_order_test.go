@@ -57,7 +57,7 @@ func testOrderLoad(d sqlstore.Dialect) orderLoad {
 
 // TestProcessesKeepOrder: nothing out of order, nothing at once, nothing left, whoever is killed.
 func TestProcessesKeepOrder(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		o := newOrderTest(t, v, testOrderLoad(v.dialect), "")
 		o.run(t)
 		if faults := o.faults(t); len(faults) > 0 {

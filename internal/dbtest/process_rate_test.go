@@ -59,7 +59,7 @@ const (
 // TestProcessesShareRate lets two processes send to one limited endpoint. Together they keep its rate in every window of time,
 // within the error that webhook.Rate states, and use it up; one of them is killed and replaced meanwhile.
 func TestProcessesShareRate(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		over, n := shareRate(t, v, "")
 		t.Logf("%s: %d requests in %v; a window has up to %.1f beyond the rate", v.name, n, rateTime, over)
 		if over > rateBurst+rateError {
@@ -126,7 +126,7 @@ func shareRate(t *testing.T, v variant, fault string) (over float64, n int) {
 // TestProcessesServeTenantsFairly lets two processes send for two tenants that have more than can be sent: one of weight 1 with 50
 // endpoints, and one of weight 3 with one. Three quarters of all attempts are the latter's.
 func TestProcessesServeTenantsFairly(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.database(t))
 		recv := newReceiver(t, 25*time.Millisecond, nil)
 		cfg := c.config()

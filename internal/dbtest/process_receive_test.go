@@ -132,7 +132,7 @@ func (c *childDB) startReceivers(t *testing.T) (urls []string, ran func(key stri
 
 // TestProcessesReceiveOnce gives two processes on one database 50 equal requests at once.
 func TestProcessesReceiveOnce(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.database(t))
 		urls, ran := c.startReceivers(t)
 		r := signedUpdate(t, "o1", "confirmed")
@@ -179,7 +179,7 @@ func TestProcessesReceiveOnce(t *testing.T) {
 
 // TestProcessesReceiveEveryUpdate gives two processes 100 different updates of one order at once, each of them both.
 func TestProcessesReceiveEveryUpdate(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.database(t))
 		urls, ran := c.startReceivers(t)
 		requests := make([]*signedRequest, 100)

@@ -64,7 +64,7 @@ func (c *childDB) replays(t *testing.T) (made map[string]int, left int) {
 // letter is replayed once: no step is lost, and none is done twice.
 func TestProcessesShareReplay(t *testing.T) {
 	const n, kills = 1200, 3
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.database(t))
 		recv := newReceiver(t, 0, nil)
 		c.fillDead(t, n)

@@ -12,7 +12,7 @@ func TestDatabaseRestart(t *testing.T) {
 		lease             = 7 * time.Second
 		outage            = time.Second
 	)
-	each(t, mainVariants[1:], func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants[1:], func(t *testing.T, v variant) {
 		if testing.Short() {
 			t.Skip("short")
 		}

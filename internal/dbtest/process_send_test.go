@@ -35,7 +35,7 @@ const (
 // of events that another sends. Each is sent exactly once, and each process gets its share,
 // on SQLite at least of its own.
 func TestProcessesSendOnce(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		if faults := runFleet(t, v, fleetGiven, ""); len(faults) > 0 {
 			t.Errorf("%d faults:\n%s", len(faults), head(faults))
 		}
@@ -138,8 +138,7 @@ const (
 // TestStoppedProcessIsFenced stops a process with SIGSTOP while it has answers that it has not recorded, for three leases.
 // Another takes over and delivers. What the first records when it goes on comes too late and changes nothing.
 func TestStoppedProcessIsFenced(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		if faults := stopAndGoOn(t, v, ""); len(faults) > 0 {
 			t.Errorf("%d faults:\n%s", len(faults), head(faults))
 		}

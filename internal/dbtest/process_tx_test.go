@@ -13,7 +13,7 @@ import (
 // back. Another process delivers.
 func TestSendTxIsDeliveredIfAndOnlyIfItCommits(t *testing.T) {
 	const transactions = 200
-	each(t, mainVariants, func(t *testing.T, v variant) {
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		c := openChildDB(t, v, v.database(t))
 		recv := newReceiver(t, 0, nil)
 		cfg := c.config()
@@ -82,8 +82,7 @@ func (c *childDB) sendOrders(t *testing.T, cfg childConfig, n int) {
 // TestSendTxNeedsOneConnection: within a transaction on a pool of one connection nothing may ask for another, whether
 // the dispatcher has just begun or what it knows of endpoints is old, and whether it also runs on that pool.
 func TestSendTxNeedsOneConnection(t *testing.T) {
-	each(t, mainVariants, func(t *testing.T, v variant) {
-		t.Parallel()
+	eachAtOnce(t, mainVariants, func(t *testing.T, v variant) {
 		for _, runs := range []bool{false, true} {
 			t.Run(fmt.Sprintf("runs=%t", runs), func(t *testing.T) { sendTxOnOne(t, v, runs) })
 		}

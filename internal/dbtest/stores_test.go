@@ -92,6 +92,14 @@ func each(t *testing.T, variants []variant, fn func(t *testing.T, v variant)) {
 	}
 }
 
+// eachAtOnce is each with all variants side by side: for what mostly waits, for other processes or for time to pass.
+func eachAtOnce(t *testing.T, variants []variant, fn func(t *testing.T, v variant)) {
+	each(t, variants, func(t *testing.T, v variant) {
+		t.Parallel()
+		fn(t, v)
+	})
+}
+
 // at is the tests' clock: an instant with microseconds.
 func at(d time.Duration) time.Time {
 	return time.Date(2030, 1, 2, 3, 4, 5, 678901000, time.UTC).Add(d)

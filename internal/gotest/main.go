@@ -1,5 +1,5 @@
 // Command gotest runs go test with the arguments given and prints what go test prints; at its end it lists the tests that
-// were skipped, and why, so that a green run on a machine without databases says what it did not show.
+// were skipped, and why, so that a green run on a machine without databases says what it did not show, and how many tests there were.
 package main
 
 import (
@@ -24,7 +24,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "gotest:", err)
 		os.Exit(1)
 	}
-	p := printer{w: os.Stdout, output: make(map[testID][]string), skipped: make(map[string][]string)}
+	p := printer{w: os.Stdout, output: make(map[testID][]string), skipped: make(map[string][]string), count: make(map[string]int)}
 	readErr := p.read(out)
 	err = cmd.Wait()
 	p.summary()
@@ -48,6 +48,7 @@ type printer struct {
 	w       io.Writer
 	output  map[testID][]string // of tests that have not ended
 	skipped map[string][]string // tests by reason
+	count   map[string]int      // of tests and subtests, by how they ended
 }
 
 // read handles events until r ends. Lines that are no events are printed as they are.
@@ -74,6 +75,9 @@ func (p *printer) read(r io.Reader) error {
 
 func (p *printer) handle(e event) {
 	id := testID{e.Package, e.Test}
+	if e.Test != "" {
+		p.count[e.Action]++
+	}
 	switch {
 	case e.Action == "build-output", e.Action == "output" && e.Test == "":
 		if e.Output != "PASS\n" {
@@ -122,12 +126,11 @@ func reason(output []string) string {
 	return "no reason given"
 }
 
-// summary lists what was skipped, by reason.
+// summary lists what was skipped, by reason, and counts the tests.
 func (p *printer) summary() {
-	if len(p.skipped) == 0 {
-		return
+	if len(p.skipped) > 0 {
+		fmt.Fprintln(p.w, "\nSkipped:")
 	}
-	fmt.Fprintln(p.w, "\nSkipped:")
 	reasons := make([]string, 0, len(p.skipped))
 	for why := range p.skipped {
 		reasons = append(reasons, why)
@@ -144,4 +147,5 @@ func (p *printer) summary() {
 			fmt.Fprintf(p.w, "    and %d more\n", more)
 		}
 	}
+	fmt.Fprintf(p.w, "\n%d passed, %d failed, %d skipped\n", p.count["pass"], p.count["fail"], p.count["skip"])
 }

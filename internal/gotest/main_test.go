@@ -43,9 +43,11 @@ Skipped:
     p.TestB
   no reason given
     p.TestSilent
+
+1 passed, 1 failed, 3 skipped
 `
 	var got strings.Builder
-	p := printer{w: &got, output: make(map[testID][]string), skipped: make(map[string][]string)}
+	p := printer{w: &got, output: make(map[testID][]string), skipped: make(map[string][]string), count: make(map[string]int)}
 	if err := p.read(strings.NewReader(in)); err != nil {
 		t.Fatal(err)
 	}
