@@ -71,7 +71,7 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 		return nil, err
 	}
 	var res *webhook.ClaimResult
-	events := make(map[string]eventRead)
+	var events map[string]eventRead
 	if s.dialect == SQLite {
 		events = newClaimState(s, req).peekEvents(ctx)
 	}
@@ -96,7 +96,10 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 		if err := c.emptyBuckets(ctx, q); err != nil {
 			return err
 		}
-		if err := s.readEvents(ctx, q, c.found, events); err != nil {
+		if events == nil {
+			events = make(map[string]eventRead, len(c.found))
+		}
+		if err := s.readEvents(ctx, q, eventsOf(c.found), events); err != nil {
 			return err
 		}
 		var err error
@@ -180,6 +183,7 @@ func (c *claimState) apply(rows []pickedRow) {
 	left := c.req.Limit - len(c.found)
 	reached := len(rows) >= left // the statement may have stopped before later lanes
 	lastLane := -1
+	c.found = slices.Grow(c.found, min(len(rows), max(left, 0)))
 	for i := range rows {
 		r := &rows[i]
 		l := &c.lanes[r.lane]
@@ -215,6 +219,7 @@ func (c *claimState) apply(rows []pickedRow) {
 // result puts the answer together.
 func (c *claimState) result(events map[string]eventRead) (*webhook.ClaimResult, error) {
 	res := &webhook.ClaimResult{Now: c.clock, Lanes: make([]webhook.LaneStatus, len(c.lanes))}
+	res.Deliveries = slices.Grow(res.Deliveries, len(c.found))
 	// Rounds may have come back to a lane.
 	slices.SortStableFunc(c.found, func(a, b pickedRow) int { return a.lane - b.lane })
 	for i := range c.found {
@@ -339,19 +344,27 @@ type eventRead struct {
 
 var errNoEvent = errors.New("there is no such event")
 
-// readEvents adds the events of rows to events, unless they are there.
-func (s *Store) readEvents(ctx context.Context, q querier, found []pickedRow, events map[string]eventRead) error {
-	ids := make([]string, 0, len(found))
-	for i := range found {
-		if _, known := events[found[i].eventID]; !known {
-			ids = append(ids, found[i].eventID)
-		}
+// eventsOf are the IDs of the events of rows, as they come.
+func eventsOf(rows []pickedRow) []string {
+	ids := make([]string, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].eventID
 	}
+	return ids
+}
+
+// readEvents adds the events of these IDs to events, unless they are there. It takes ids over.
+func (s *Store) readEvents(ctx context.Context, q querier, ids []string, events map[string]eventRead) error {
+	ids = slices.DeleteFunc(ids, func(id string) bool {
+		_, known := events[id]
+		return known
+	})
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
+	var e webhook.Event // one for all rows: what is scanned into escapes
+	var header []byte
 	return s.selectByID(ctx, q, s.sql.events, ids, func(rows *sql.Rows) error {
-		var e webhook.Event
-		var header []byte
+		e.Header = nil
 		if err := rows.Scan(&e.ID, &e.Type, &e.Tenant, &e.OrderingKey, &header, &e.Payload); err != nil {
 			return err
 		}

@@ -46,19 +46,18 @@ func (s *Store) endHeld(ctx context.Context, q querier, rows []outcomeRow) error
 // reading them under the lock was two fifths of what a claim did there. Whatever is missing is read later, so that a failure here
 // means nothing. Lanes with a rate limit are left out, of which only a few of many may come.
 func (c *claimState) peekEvents(ctx context.Context) map[string]eventRead {
-	events := make(map[string]eventRead)
 	conn, err := c.store.db.Conn(ctx)
 	if err != nil {
-		return events
+		return nil
 	}
 	defer conn.Close()
 	within := context.WithoutCancel(ctx) // as in writeSQLite
 	st, err := conn.PrepareContext(within, c.store.sql.peek)
 	if err != nil {
-		return events
+		return nil
 	}
 	defer st.Close()
-	var ids []pickedRow
+	var ids []string
 	for i := range c.lanes {
 		l := &c.lanes[i]
 		limit := min(l.ask.Max, c.req.Limit-len(ids))
@@ -67,18 +66,19 @@ func (c *claimState) peekEvents(ctx context.Context) map[string]eventRead {
 		}
 		rows, err := st.QueryContext(within, l.ask.EndpointID, int64(l.ask.Class), l.low, micros(c.req.Now), limit)
 		if err != nil {
-			return events
+			return nil
 		}
 		err = eachRow(rows, func(rows *sql.Rows) error {
-			var r pickedRow
-			err := rows.Scan(&r.eventID)
-			ids = append(ids, r)
+			var id string
+			err := rows.Scan(&id)
+			ids = append(ids, id)
 			return err
 		})
 		if err != nil {
-			return events
+			return nil
 		}
 	}
+	events := make(map[string]eventRead, len(ids))
 	_ = c.store.readEvents(within, conn, ids, events) // as far as it came
 	return events
 }
