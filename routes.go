@@ -109,6 +109,15 @@ func (r *routes) table(ctx context.Context, tx Enqueuer) (*routeTable, error) {
 	return r.refresh(ctx, t)
 }
 
+// latest brings a table up to date that an event matches nothing in: what has been put since, by another process or straight into the
+// store, must not miss it. Callers share readings.
+func (r *routes) latest(ctx context.Context, tx Enqueuer, t *routeTable) (*routeTable, error) {
+	if changes, ok := tx.(changesReader); ok && !r.isStatic() {
+		return r.within(ctx, t, changes)
+	}
+	return r.refresh(ctx, nil)
+}
+
 // isGiven reports whether an endpoint is given in code.
 func (r *routes) isGiven(id string) bool {
 	return slices.ContainsFunc(r.static, func(rt *route) bool { return rt.endpoint.ID == id })

@@ -181,9 +181,21 @@ func (d *Dispatcher) prepare(ctx context.Context, events []Event, tx Enqueuer) (
 	if err != nil {
 		return call, fmt.Errorf("reading endpoints: %w", err)
 	}
-	deliveries := 0
+	deliveries, unmatched := 0, false
 	for i := range call.events {
+		call.events[i].own()
 		call.events[i].fanOut(table)
+		unmatched = unmatched || len(call.events[i].routes) == 0
+	}
+	if unmatched {
+		if table, err = d.routes.latest(ctx, tx, table); err != nil {
+			return call, fmt.Errorf("reading endpoints: %w", err)
+		}
+	}
+	for i := range call.events {
+		if len(call.events[i].routes) == 0 {
+			call.events[i].fanOut(table)
+		}
 		deliveries += len(call.events[i].routes)
 	}
 	if deliveries > maxBatchDeliveries && len(events) > 1 {
@@ -192,14 +204,20 @@ func (d *Dispatcher) prepare(ctx context.Context, events []Event, tx Enqueuer) (
 	return call, d.backlogs.admit(ctx, call, tx != nil)
 }
 
-// fanOut copies what the event points to and makes its deliveries.
-func (s *sending) fanOut(table *routeTable) {
+// own copies what the event points to.
+func (s *sending) own() {
 	ev := &s.new.Event
 	ev.Payload = slices.Clone(ev.Payload)
 	ev.Header = canonicalHeader(ev.Header)
 	s.sendAt, s.ttl = ev.SendAt, ev.TTL
 	ev.SendAt, ev.TTL = time.Time{}, 0 // no part of what is stored
-	s.new.Digest, s.routes = digest(ev), table.match(ev)
+	s.new.Digest = digest(ev)
+}
+
+// fanOut makes the event's deliveries.
+func (s *sending) fanOut(table *routeTable) {
+	ev := &s.new.Event
+	s.routes = table.match(ev)
 	s.new.Deliveries = make([]NewDelivery, len(s.routes))
 	for i, rt := range s.routes {
 		s.new.Deliveries[i] = NewDelivery{ID: ids.New("dlv_"), EndpointID: rt.endpoint.ID, OrderingKey: ev.OrderingKey}

@@ -299,8 +299,8 @@ type ReleaseKeyRequest struct {
 
 // EndpointStore keeps endpoints.
 type EndpointStore interface {
-	// PutEndpoint creates or replaces an endpoint, unchecked. Replacing one that was deleted creates it anew. Dispatchers notice within a
-	// second; [Dispatcher.PutEndpoint] checks it, and the next Send knows of it.
+	// PutEndpoint creates or replaces an endpoint, unchecked: [Dispatcher.PutEndpoint] checks it. Replacing one that was deleted creates it
+	// anew. Dispatchers notice within a second, and before they record that an event matches no endpoint.
 	PutEndpoint(ctx context.Context, ep Endpoint) error
 
 	// UpdateEndpoint replaces an endpoint by what change makes of it, in one step: what other calls put, update or delete meanwhile comes

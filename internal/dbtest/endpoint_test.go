@@ -341,3 +341,50 @@ func TestEndpointRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestEndpointPutStraightIntoTheStore: the next send finds it, within a transaction too, and on a pool of one connection.
+func TestEndpointPutStraightIntoTheStore(t *testing.T) {
+	each(t, mainVariants, func(t *testing.T, v variant) {
+		store, db := v.handle(t, v.database(t))
+		migrate(t, store)
+		db.SetMaxOpenConns(1)
+		d, err := webhook.NewDispatcher(store, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		send := func() error {
+			_, err := d.Send(t.Context(), webhook.Event{ID: "plain", Type: "order_create"})
+			return err
+		}
+		sendTx := func() error {
+			tx, err := db.BeginTx(t.Context(), nil)
+			if err != nil {
+				return err
+			}
+			defer tx.Rollback()
+			if _, err := d.SendTx(t.Context(), store.Tx(tx), webhook.Event{ID: "tx", Type: "refund"}); err != nil {
+				return err
+			}
+			return tx.Commit()
+		}
+		if _, err := d.Send(t.Context(), webhook.Event{Type: "nobody's"}); err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			id, typ string
+			send    func() error
+		}{{"tx", "refund", sendTx}, {"plain", "order_create", send}} {
+			ep := webhook.Endpoint{ID: step.id, URL: "https://acme.example/hooks", Types: []string{step.typ}, Secrets: []webhook.Secret{webhook.GenerateSecret()}}
+			if err := store.PutEndpoint(t.Context(), ep); err != nil {
+				t.Fatal(err)
+			}
+			if err := step.send(); err != nil {
+				t.Fatal(err)
+			}
+			rec, err := store.GetEvent(t.Context(), step.id)
+			if err != nil || rec.Deliveries != 1 {
+				t.Errorf("%s: %+v, %v, want one delivery", step.id, rec, err)
+			}
+		}
+	})
+}
