@@ -152,7 +152,7 @@ func unproven() map[string][]string {
 			"Unreadable says why Event, which then has its ID alone, could not be read; nil: it is whole", "It keeps no other from being claimed",
 			"So it is with what is unreadable otherwise; Types that are count as all",
 		},
-		"it is about dispatchers":                           {"Dispatchers notice within a second; Dispatcher.PutEndpoint checks it, and the next Send knows of it"},
+		"it is about dispatchers":                           {"Dispatchers notice within a second, and before they record that an event matches no endpoint"},
 		"it cannot be seen from outside":                    {"whom leased rows belong to"},
 		"it would take more than a thousand requests":       {"zero: 1,000"},
 		"they leave something free, which no case asks for": {"What is stored, ends or goes meanwhile may be missed; nothing else is, and nothing comes twice", "A store may count into OldestDue what no claim has met yet"},
