@@ -9,6 +9,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/signalpost/webhook/internal/jsonscan"
 )
 
 // maxKeyBytes is what a [DedupeStore] takes.
@@ -93,7 +95,7 @@ func GettLatestKey(m *Message) (Key, error) {
 // gettOrder reads type and order of one of Gett's order events. Both are "" when it is none, or has no clear order.
 func gettOrder(body []byte) (eventType, order string) {
 	// No need to read what is no order's: without escapes the type would have to stand there as it is.
-	if !bytes.Contains(body, []byte(`"order_`)) && !bytes.Contains(body, []byte(`\u`)) || !jsonValid(body) {
+	if !bytes.Contains(body, []byte(`"order_`)) && !bytes.Contains(body, []byte(`\u`)) || !jsonscan.Valid(body) {
 		return "", ""
 	}
 	top := [...]jsonMember{{name: "type"}, {name: "data"}, {name: "orderId"}}

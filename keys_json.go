@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/signalpost/webhook/internal/jsonscan"
 )
 
 // jsonText reads a string or number at a path of object fields. Unlike a decode into a struct it matches names exactly, keeps a
 // number's digits, and refuses a name that comes twice on the way: encoding/json takes the last, others the first.
 func jsonText(body []byte, path ...string) (string, error) {
-	if !jsonValid(body) {
+	if !jsonscan.Valid(body) {
 		return "", keyError("body", "is not JSON")
 	}
 	if len(path) == 0 {
@@ -29,7 +31,7 @@ type jsonError string
 
 func (e jsonError) Error() string { return string(e) }
 
-// jsonFind is jsonText for a body that jsonValid has accepted. Its errors are jsonErrors.
+// jsonFind is jsonText for a body that jsonscan.Valid has accepted. Its errors are jsonErrors.
 func jsonFind(body []byte, path ...string) (string, error) {
 	value := body
 	for _, name := range path {
@@ -84,7 +86,7 @@ func jsonValueText(value []byte) (string, error) {
 	case c != '"':
 		return "", jsonError("is neither a string nor a number")
 	}
-	if inner := value[1 : len(value)-1]; len(inner) > 0 && plainASCII(inner) {
+	if inner, plain := jsonscan.Plain(value); plain && len(inner) > 0 {
 		return string(inner), nil
 	}
 	var text string
@@ -98,40 +100,9 @@ func jsonValueText(value []byte) (string, error) {
 	return text, nil
 }
 
-// plainASCII reports whether a string's inside means itself.
-func plainASCII(inner []byte) bool {
-	for _, c := range inner {
-		if c == '\\' || c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-// jsonScan walks JSON. Once jsonValid has accepted it, nothing is checked again.
-type jsonScan struct {
-	data []byte
-	pos  int
-}
-
 // jsonFields finds members of the object that data is, all in one pass.
 func jsonFields(data []byte, members []jsonMember) error {
-	s := jsonScan{data: data}
-	s.space()
-	if s.data[s.pos] != '{' {
-		return jsonError("is not in an object")
-	}
-	s.pos++
-	for s.space(); s.data[s.pos] != '}'; s.space() {
-		if s.data[s.pos] == ',' {
-			s.pos++
-			s.space()
-		}
-		name := s.value()
-		s.space()
-		s.pos++ // ':'
-		s.space()
-		value := s.value()
+	is := jsonscan.Object(data, func(name, value []byte) {
 		for i := range members {
 			m := &members[i]
 			if !jsonNameIs(name, m.name) {
@@ -141,6 +112,9 @@ func jsonFields(data []byte, members []jsonMember) error {
 				m.value = value
 			}
 		}
+	})
+	if !is {
+		return jsonError("is not in an object")
 	}
 	return nil
 }
@@ -155,58 +129,4 @@ func jsonNameIs(literal []byte, name string) bool {
 	}
 	var text string
 	return json.Unmarshal(literal, &text) == nil && text == name
-}
-
-func (s *jsonScan) space() {
-	for s.pos < len(s.data) {
-		switch s.data[s.pos] {
-		case ' ', '\t', '\r', '\n':
-			s.pos++
-		default:
-			return
-		}
-	}
-}
-
-// value passes one value and returns it.
-func (s *jsonScan) value() []byte {
-	start, depth := s.pos, 0
-	for s.pos < len(s.data) {
-		switch s.data[s.pos] {
-		case '"':
-			s.str()
-		case '{', '[':
-			depth++
-			s.pos++
-			continue
-		case '}', ']':
-			depth--
-			s.pos++
-		case ',', ':', ' ', '\t', '\r', '\n':
-			s.pos++
-			continue
-		default:
-			s.scalar()
-		}
-		if depth == 0 {
-			break
-		}
-	}
-	return s.data[start:s.pos]
-}
-
-// str passes a string.
-func (s *jsonScan) str() {
-	s.pos++
-	for s.plain(); s.data[s.pos] != '"'; s.plain() {
-		s.pos += 2 // a backslash and what it escapes
-	}
-	s.pos++
-}
-
-// scalar passes a number, true, false or null.
-func (s *jsonScan) scalar() {
-	for s.pos < len(s.data) && strings.IndexByte(",:]} \t\r\n", s.data[s.pos]) < 0 {
-		s.pos++
-	}
 }

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/signalpost/webhook"
+	"github.com/signalpost/webhook/internal/jsonscan"
 )
 
 // Object is an object that is being read. What was read is taken out; the first error stays. A nil one is no object, and all its fields are absent.
@@ -31,96 +31,33 @@ func Parse(op string, data []byte) *Object {
 
 // read takes the fields apart. Their values are parts of data, not copies.
 func (o *Object) read(data []byte) {
-	if !json.Valid(data) {
+	if !jsonscan.Valid(data) {
 		o.fail("", "is not JSON")
 		return
 	}
-	s := scan{data: data}
-	if s.next() != '{' {
-		o.fail("", "is not an object")
-		return
-	}
-	o.fields = make(map[string]json.RawMessage, 8)
-	s.pos++
-	for s.next() != '}' {
-		if s.data[s.pos] == ',' {
-			s.pos++
-			s.next()
-		}
-		name := text(s.value())
-		s.next()
-		s.pos++ // ':'
-		s.next()
-		value := s.value()
-		if _, twice := o.fields[name]; twice {
+	fields := make(map[string]json.RawMessage, 8)
+	is := jsonscan.Object(data, func(literal, value []byte) {
+		name := text(literal)
+		if _, twice := fields[name]; twice {
 			o.fail(name, "is there twice")
 			return
 		}
-		o.fields[name] = value
+		fields[name] = value
+	})
+	if !is {
+		o.fail("", "is not an object")
+		return
 	}
-}
-
-// scan walks JSON that was found valid.
-type scan struct {
-	data []byte
-	pos  int
-}
-
-// next passes white space and returns what follows.
-func (s *scan) next() byte {
-	for {
-		switch c := s.data[s.pos]; c {
-		case ' ', '\t', '\r', '\n':
-			s.pos++
-		default:
-			return c
-		}
-	}
-}
-
-// value passes a value and returns it, without room behind it.
-func (s *scan) value() []byte {
-	start, depth := s.pos, 0
-	for s.pos < len(s.data) {
-		switch s.data[s.pos] {
-		case '"':
-			for s.pos++; s.data[s.pos] != '"'; s.pos++ {
-				if s.data[s.pos] == '\\' {
-					s.pos++
-				}
-			}
-			s.pos++
-		case '{', '[':
-			depth++
-			s.pos++
-			continue
-		case '}', ']':
-			depth--
-			s.pos++
-		case ',', ':', ' ', '\t', '\r', '\n':
-			s.pos++
-			continue
-		default:
-			for s.pos < len(s.data) && bytes.IndexByte([]byte(",:]} \t\r\n"), s.data[s.pos]) < 0 {
-				s.pos++
-			}
-		}
-		if depth == 0 {
-			break
-		}
-	}
-	return s.data[start:s.pos:s.pos]
+	o.fields = fields
 }
 
 // text is what a JSON string means.
 func text(literal []byte) string {
-	inner := literal[1 : len(literal)-1]
-	for _, c := range inner {
-		if c == '\\' || c >= utf8.RuneSelf {
-			var t string
-			_ = json.Unmarshal(literal, &t) // it is valid
-			return t
-		}
+	inner, plain := jsonscan.Plain(literal)
+	if !plain {
+		var t string
+		_ = json.Unmarshal(literal, &t) // it is valid
+		return t
 	}
 	return string(inner)
 }

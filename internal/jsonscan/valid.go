@@ -1,20 +1,20 @@
-package webhook
+package jsonscan
 
 import "encoding/binary"
 
-// maxJSONDepth is encoding/json's.
-const maxJSONDepth = 10_000
+// maxDepth is encoding/json's.
+const maxDepth = 10_000
 
-// jsonValid is json.Valid in a fraction of the time: every body whose key is in it passes here, and is mostly strings.
-func jsonValid(data []byte) bool {
+// Valid is json.Valid in a fraction of the time: every body whose key is in it passes here, and is mostly strings.
+func Valid(data []byte) bool {
 	var room [32]byte
 	open := room[:0] // what closes the objects and arrays that are open
-	s := jsonScan{data: data}
+	s := scanner{data: data}
 	for {
 		switch s.space(); s.peek() {
 		case '{', '[':
 			closer := data[s.pos] + 2 // in ASCII
-			if s.pos++; len(open) == maxJSONDepth {
+			if s.pos++; len(open) == maxDepth {
 				return false
 			}
 			open = append(open, closer)
@@ -52,7 +52,7 @@ func jsonValid(data []byte) bool {
 }
 
 // peek is the next byte; at the end 0, which nothing in JSON may be.
-func (s *jsonScan) peek() byte {
+func (s *scanner) peek() byte {
 	if s.pos < len(s.data) {
 		return s.data[s.pos]
 	}
@@ -60,7 +60,7 @@ func (s *jsonScan) peek() byte {
 }
 
 // validName passes an object's name and the colon after it.
-func (s *jsonScan) validName() bool {
+func (s *scanner) validName() bool {
 	if s.peek() != '"' || !s.validString() {
 		return false
 	}
@@ -73,7 +73,7 @@ func (s *jsonScan) validName() bool {
 }
 
 // validString passes a string. Like encoding/json it takes bytes that are no UTF-8.
-func (s *jsonScan) validString() bool {
+func (s *scanner) validString() bool {
 	for s.pos++; ; {
 		s.plain()
 		switch s.peek() {
@@ -90,7 +90,7 @@ func (s *jsonScan) validString() bool {
 	}
 }
 
-func (s *jsonScan) validEscape() bool {
+func (s *scanner) validEscape() bool {
 	switch s.peek() {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 		s.pos++
@@ -108,7 +108,7 @@ func (s *jsonScan) validEscape() bool {
 }
 
 // plain passes all that stands for itself in a string: what is no quote, backslash or control character.
-func (s *jsonScan) plain() {
+func (s *scanner) plain() {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for ; len(s.data)-s.pos >= 8; s.pos += 8 {
 		// A byte minus n has its high bit set, and the byte has not, if and only if the byte is below n, up to the first such byte.
@@ -127,7 +127,7 @@ func (s *jsonScan) plain() {
 }
 
 // validScalar passes a number, true, false or null.
-func (s *jsonScan) validScalar() bool {
+func (s *scanner) validScalar() bool {
 	for _, word := range []string{"true", "false", "null"} {
 		if end := s.pos + len(word); end <= len(s.data) && string(s.data[s.pos:end]) == word {
 			s.pos = end
@@ -158,10 +158,14 @@ func (s *jsonScan) validScalar() bool {
 }
 
 // digits passes at least one digit.
-func (s *jsonScan) digits() bool {
+func (s *scanner) digits() bool {
 	start := s.pos
 	for '0' <= s.peek() && s.peek() <= '9' {
 		s.pos++
 	}
 	return s.pos > start
+}
+
+func isHexDigit(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
