@@ -16,6 +16,7 @@ type Explanation struct {
 	Event      Event // as it was sent; String shows neither payload nor header
 	AcceptedAt time.Time
 	ErasedAt   time.Time       // when payload and header were erased; zero: they were not
+	Unreadable string          // why its header, and so the event, cannot be read and sent; "": it can
 	Matched    int             // endpoints that it went to when it was accepted; 0: none subscribed to it
 	Subscribed []string        // endpoints that subscribe to events like it now
 	Forgotten  int             // of its deliveries, how many retention has forgotten
@@ -90,6 +91,9 @@ func (d *Dispatcher) explain(ctx context.Context, eventID string) (*Explanation,
 		return nil, err
 	}
 	x := &Explanation{Now: now, Event: rec.Event, AcceptedAt: rec.CreatedAt, ErasedAt: rec.ErasedAt, Matched: rec.Deliveries}
+	if rec.Unreadable != nil {
+		x.Unreadable = rec.Unreadable.Error()
+	}
 	if err := d.health.read(ctx); err != nil {
 		return nil, err
 	}

@@ -21,6 +21,9 @@ func (x *Explanation) String() string {
 		fmt.Fprintf(&b, " with ordering key %q", x.Event.OrderingKey)
 	}
 	fmt.Fprintf(&b, " was accepted at %s\n", clockTime(x.AcceptedAt, x.Now))
+	if x.Unreadable != "" {
+		fmt.Fprintf(&b, "it cannot be read, and so not be sent: %s\n", x.Unreadable)
+	}
 	if !x.ErasedAt.IsZero() {
 		fmt.Fprintf(&b, "its payload and header were erased at %s\n", clockTime(x.ErasedAt, x.Now))
 	}

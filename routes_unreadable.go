@@ -22,8 +22,8 @@ const (
 func (d *Dispatcher) unreadableRoute(ep Endpoint, err error) *route {
 	rt := d.newRoute(ep)
 	rt.target, rt.unreadable = nil, true
-	rt.err = fmt.Errorf("its secrets cannot be read; what is for it waits: %w", err)
-	d.log.Error("webhook: the secrets of an endpoint cannot be read; what is for it waits",
+	rt.err = fmt.Errorf("it cannot be read; what is for it waits: %w", err)
+	d.log.Error("webhook: an endpoint cannot be read; what is for it waits",
 		slog.String("endpoint", ep.ID), slog.Any("error", err))
 	return rt
 }

@@ -35,6 +35,7 @@ type EventRecord struct {
 	CreatedAt  time.Time
 	Deliveries int       // how many it fanned out to; 0: it matched nothing
 	ErasedAt   time.Time // when its payload and header were erased, and so are empty here; zero: they were not
+	Unreadable error     // why its header, which is empty here, could not be read; nil: it was
 }
 
 // ListEventsRequest is the argument of [QueryStore.ListEvents]. Empty fields do not filter.

@@ -42,11 +42,13 @@ func (s *Store) GetEvent(ctx context.Context, id string) (*webhook.EventRecord, 
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, notFound("event", id)
 	}
-	if err == nil && len(header) > 0 {
-		err = json.Unmarshal(header, &ev.Header)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("webhook: get event %q: %w", id, err)
+	}
+	if len(header) > 0 {
+		if err := json.Unmarshal(header, &ev.Header); err != nil {
+			ev.Header, rec.Unreadable = nil, fmt.Errorf("header: %w", err)
+		}
 	}
 	rec.CreatedAt, rec.ErasedAt = fromMicros(created), fromOptMicros(erased)
 	return rec, nil

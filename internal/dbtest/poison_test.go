@@ -1,6 +1,7 @@
 package dbtest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +65,14 @@ func TestPoisonedEvent(t *testing.T) {
 		})
 		if err != nil || len(res.Deliveries) != 3 {
 			t.Fatalf("%v, %v; want three deliveries", res, err)
+		}
+		hooks, err := webhook.NewDispatcher(s, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := hooks.Explain(t.Context(), "broken")
+		if err != nil || x.Unreadable == "" || len(x.Deliveries) != 1 || !strings.Contains(x.String(), "cannot be read, and so not be sent: header: ") {
+			t.Errorf("explained as %v, %v", x, err)
 		}
 		for _, c := range res.Deliveries {
 			id := c.Delivery.EventID
