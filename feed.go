@@ -18,6 +18,7 @@ const (
 
 	claimFailures = 3                     // of single lanes, and no success, tell that the store is away
 	sparsePause   = 10 * time.Millisecond // between claims for tenants that had nothing, while there is no room for others
+	firstWalk     = time.Second           // what the first reading of lanes may take, so that all known have their first turn before any has a second
 	barrenPause   = 10 * time.Millisecond // after a claim that got nothing where the store says that there is more
 	rateMost      = 10 * time.Second      // a limited lane is asked for so often at least: its rate may have changed
 	beat          = 20 * time.Millisecond // limited endpoints are asked for on beats where their bursts allow it: together, for several each
@@ -45,6 +46,7 @@ type feed struct {
 	picked []*feedEndpoint // the same
 	phase  time.Duration   // of the beats on which limited endpoints are asked for
 	after  LaneID          // where the walk under way goes on
+	begun  bool            // lanes have been walked in this Run
 	walks  int             // counts completed walks, from 1, to find lanes that are gone; what 0 saw nobody has seen
 }
 
@@ -124,7 +126,7 @@ func (f *feed) wakeUp() {
 func (f *feed) run(ctx, attempts, records context.Context) {
 	clear(f.known)
 	f.turns, f.timers, f.sparse, f.after = fair[*feedEndpoint]{}, nil, nil, LaneID{}
-	f.phase = rand.N(beat)
+	f.phase, f.begun = rand.N(beat), false
 	asked, nextWalk, rested := false, time.Now(), time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -218,9 +220,12 @@ func (f *feed) endpoint(id string) *feedEndpoint {
 	return e
 }
 
-// walkLanes reads all lanes, or as many pages as half a poll allows; the next call then goes on from there.
+// walkLanes reads all lanes, or as many pages as half a poll allows, and more at first; the next call then goes on from there.
 func (f *feed) walkLanes(ctx context.Context) error {
-	began := time.Now()
+	began, most := time.Now(), f.d.opts.Poll/2
+	if !f.begun {
+		f.begun, most = true, max(most, firstWalk)
+	}
 	for {
 		res, err := f.d.lanesPage(ctx, f.after)
 		if err == nil && res == nil {
@@ -248,7 +253,7 @@ func (f *feed) walkLanes(ctx context.Context) error {
 			f.forget()
 			return nil
 		}
-		if time.Since(began) > f.d.opts.Poll/2 {
+		if time.Since(began) > most {
 			return nil
 		}
 	}
