@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// sendAll is one sender: it takes items until the lanes are stopped.
-func (d *Dispatcher) sendAll(attempts, records context.Context) {
+// sendAll is one sender: it takes items until the lanes are stopped, which happens when ctx ends.
+func (d *Dispatcher) sendAll(ctx, attempts, records context.Context) {
 	own, end := context.WithCancel(attempts) // attempts that share one take turns at its lock
 	defer end()
 	var slow *slowTimer
@@ -26,6 +26,10 @@ func (d *Dispatcher) sendAll(attempts, records context.Context) {
 			slow = nil // it is looking at this item
 		}
 		d.completer.add(records, finished{item: it, outcome: outcome}, it.Delivery.OrderingKey != "")
+		if a := outcome.Attempt; a != nil && a.Error == NetErrorTimeout && took >= slowAfter {
+			// Attempts that hang end at one moment if they began at one, and so would those after them: all others feel that.
+			sleep(ctx, rand.N(min(took/8, time.Second)))
+		}
 		d.lanes.done(it, took)
 	}
 }

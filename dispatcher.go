@@ -266,7 +266,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	defer giveUp()
 
 	var feeders, senders, recorder sync.WaitGroup
-	d.lanes.start(func() { senders.Go(func() { d.sendAll(attempts, records) }) })
+	d.lanes.start(func() { senders.Go(func() { d.sendAll(ctx, attempts, records) }) })
 	feeders.Go(func() { d.feed.run(ctx, attempts, records) })
 	feeders.Go(func() { d.maintain(ctx) })
 	feeders.Go(func() { d.upkeep(ctx) })
