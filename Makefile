@@ -60,7 +60,7 @@ scale: ## what claims and lists read among 1,000,000 waiting deliveries; `make t
 	cd internal/dbtest && WEBHOOK_SCALE=full go test -v -timeout 30m -run 'NoBacklogIsRead$$' .
 	WEBHOOK_SCALE=full go test -v -timeout 30m -run 'HangingEndpointsKeepP99' .
 
-# On two cores some 50 minutes, of which noisy takes 17; with nothing else on the machine, and never more than the 2 h of -limit.
+# On two cores some 35 minutes, of which noisy takes 17; with nothing else on the machine, and never more than the 2 h of -limit.
 # BENCHFLAGS='-only dispatch,peers' takes 8. -svg DIR makes pictures, -json FILE keeps all figures.
 bench: ## benchmarks of every module in the workspace, then ours, its peers and the limits side by side (BENCHFLAGS for its flags)
 	go test -run '^$$' -bench . -benchmem work

@@ -228,7 +228,7 @@ func TestUnreadableEndpointStaysVerified(t *testing.T) {
 		r.stop()
 		id = other.send(t, webhook.Event{Type: "a"})
 		x, err := other.Explain(t.Context(), id)
-		if err != nil || !strings.Contains(x.String(), "cannot read its endpoint's secrets") {
+		if err != nil || !strings.Contains(x.String(), "cannot send to its endpoint: it cannot be read") {
 			t.Errorf("explained as %v, %v", x, err)
 		}
 	})

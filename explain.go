@@ -230,9 +230,6 @@ func (s *DeliveryStory) waits(now time.Time, head *KeyHead, rt *route, deleted b
 		s.Next = "it is kept until the endpoint is resumed (ResumeEndpoint)"
 	case rt != nil && rt.err != nil:
 		s.Wait, s.Why = WaitTurn, "this process cannot send to its endpoint: "+rt.err.Error()
-		if rt.unreadable {
-			s.Why = "this process cannot read its endpoint's secrets: " + rt.err.Error()
-		}
 		s.Next = fmt.Sprintf("attempt %d as soon as a running dispatcher that can has room for it", d.Attempts+1)
 	case strings.HasPrefix(d.EndpointID, InboxPrefix):
 		s.due(now, h)
