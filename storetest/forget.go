@@ -247,9 +247,10 @@ func forgetUnmatched(e *env) {
 func forgetReplays(e *env) {
 	token := e.claimedReplay("done", at(0))
 	e.step(at(time.Second), webhook.ReplayStep{ID: "done", Token: token, Done: true}, webhook.Applied)
-	for _, id := range []string{"r1", "r2", "r3", "running", "paused"} {
+	for _, id := range []string{"r1", "r2", "r3", "running"} {
 		e.putReplay(id, at(time.Hour))
 	}
+	e.putReplay("paused", at(2*time.Hour))
 	e.changeReplay("paused", at(0), webhook.ReplayPaused)
 	e.changeReplay("r1", at(0), webhook.ReplayCanceled)
 	e.changeReplay("r2", at(time.Second), webhook.ReplayCanceled)
