@@ -241,7 +241,7 @@ func (f *feed) walkLanes(ctx context.Context) error {
 			}
 			e := f.endpoint(l.EndpointID)
 			w := &e.class[l.Class]
-			w.due, w.from, w.walk = l.Earliest, l.Earliest, f.walks+1
+			w.due, w.from, w.walk = l.Earliest, l.From, f.walks+1
 			if !e.notBefore.IsZero() && e.limit != f.d.routes.lookup(e.id).effectiveRate() {
 				e.notBefore = time.Time{} // another rate may allow it earlier
 			}

@@ -31,19 +31,22 @@ type Store interface {
 	Enqueuer
 
 	// Lanes lists the lanes that have waiting or leased deliveries, in ascending order of LaneID, a page at a time.
-	// It writes nothing and blocks nobody. Its cost is one probe a lane, however long the lanes are.
+	// It writes nothing and blocks nobody. Its cost is one probe a lane, however long the lanes are, and a look at
+	// what is leased at the head of a lane.
 	Lanes(ctx context.Context, req *LanesRequest) (*LanesResult, error)
 
 	// Claim leases due deliveries of the lanes named. What it returns is leased to req.Owner: no other claim returns it until
 	// LeaseUntil, and its token is greater than that of any earlier claim of it. A delivery whose lease ran out is simply due
 	// again; no rescuer is needed. Claim skips what another transaction has locked rather than wait for it.
 	//
-	// Within a lane the earliest due comes first. Of an ordering key, only the delivery with no unfinished predecessor
+	// Within a lane the earliest due comes first; what a lease ran out of counts as due since that lease's end, or as it was due before,
+	// as the store likes. Of an ordering key, only the delivery with no unfinished predecessor
 	// is returned. Lanes of an endpoint on hold return nothing, nor do those of an endpoint before its
 	// [EndpointState].NotBefore. A lane with a Rate returns no more than
 	// the rate allows all processes together, and only what is returned is counted against it.
 	//
-	// Work is bounded by what is returned and by the lanes named, not by their backlog.
+	// Work is bounded by what is returned and by the lanes named, not by their backlog,
+	// and by what is leased of them.
 	Claim(ctx context.Context, req *ClaimRequest) (*ClaimResult, error)
 
 	// Extend moves the end of leases that are still held under their token. Each is applied or [Stale] by itself.
@@ -142,6 +145,7 @@ type LanesResult struct {
 type Lane struct {
 	LaneID
 	Earliest time.Time // smallest due time or lease end in the lane; may lie ahead
+	From     time.Time // LaneClaim.From for the next claim of the lane, which misses nothing by it; zero: none
 }
 
 // ClaimRequest is the argument of [Store.Claim].

@@ -29,7 +29,8 @@ func (s *Store) Lanes(ctx context.Context, req *webhook.LanesRequest) (*webhook.
 			break
 		}
 		w, _ := l.waiting.first()
-		res.Lanes = append(res.Lanes, webhook.Lane{LaneID: l.id, Earliest: time.UnixMicro(w.due).UTC()})
+		due := time.UnixMicro(w.due).UTC()
+		res.Lanes = append(res.Lanes, webhook.Lane{LaneID: l.id, Earliest: due, From: due})
 	}
 	return res, nil
 }

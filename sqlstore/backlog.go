@@ -24,8 +24,8 @@ const (
 // what the second counts to.
 const (
 	backlogCounts = `
-	(SELECT due_at FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class = 0 ORDER BY due_at LIMIT 1),
-	(SELECT due_at FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class = 1 ORDER BY due_at LIMIT 1),
+	{fresh},
+	{retry},
 	(SELECT due_at FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class = 2 ORDER BY due_at LIMIT 1),
 	(SELECT COUNT(*) FROM (SELECT 1 AS one FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class IN (3, 4) LIMIT {blocked}) k),
 	(SELECT COUNT(*) FROM (SELECT 1 AS one FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class <= 2
@@ -102,13 +102,20 @@ func (s *Store) queued(ctx context.Context, q querier, after string, most int) (
 func (s *Store) countBacklogs(ctx context.Context, q querier, req *webhook.BacklogRequest, ids []string, res *webhook.BacklogResult) error {
 	// One counted even when nobody asks: it tells whether there is any.
 	fill := strings.NewReplacer("{blocked}", strconv.Itoa(maxBlocked), "{most}", strconv.Itoa(max(req.Count, 1)))
-	text, args := "SELECT e.id,"+strings.ReplaceAll(backlogCounts, "{id}", "e.id")+" FROM unnest(?::text[]) AS e(id)", []any{textArray(ids, self)}
+	earliest := func(class string) string {
+		return "(SELECT due_at FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class = " + class + " ORDER BY due_at LIMIT 1)"
+	}
+	if s.dialect == PostgreSQL {
+		earliest = func(class string) string { return earliestOf("{id}", class) }
+	}
+	counts := strings.NewReplacer("{fresh}", earliest("0"), "{retry}", earliest("1")).Replace(backlogCounts)
+	text, args := "SELECT e.id,"+strings.ReplaceAll(counts, "{id}", "e.id")+" FROM unnest(?::text[]) AS e(id)", []any{textArray(ids, self)}
 	if s.dialect != PostgreSQL {
 		// In a derived table, MariaDB knows nothing of the row outside: each endpoint is a statement, joined with the others.
 		texts := make([]string, len(ids))
 		args = nil
 		for i, id := range ids {
-			texts[i] = "SELECT " + strconv.Itoa(i) + "," + strings.ReplaceAll(backlogCounts, "{id}", "?")
+			texts[i] = "SELECT " + strconv.Itoa(i) + "," + strings.ReplaceAll(counts, "{id}", "?")
 			args = append(args, id, id, id, id, id)
 		}
 		text = strings.Join(texts, " UNION ALL ")

@@ -20,11 +20,11 @@ const (
 	endEvent    = `SELECT id, finished_at FROM {prefix}delivery WHERE event_id = ? ORDER BY id`
 	endDelivery = `SELECT id, finished_at FROM {prefix}delivery WHERE id = ?`
 
-	endOldest = `SELECT id, due_at FROM {prefix}queue {due} WHERE endpoint_id = ? AND class = ?
-	AND (owner IS NULL OR due_at <= ?) AND (expires_at IS NULL OR expires_at <> 0) ORDER BY due_at LIMIT {limit}`
+	endOldest = `SELECT id, {until} FROM {prefix}queue {due} WHERE endpoint_id = ? AND class = ?
+	AND (owner IS NULL OR {until} <= ?) AND (expires_at IS NULL OR expires_at <> 0) ORDER BY due_at LIMIT {limit}`
 
 	// In order of ID, as completions do.
-	endLock = `SELECT id, event_id, endpoint_id, class, due_at, attempts, created_at, owner IS NOT NULL, order_key, seq, expires_at, replay, replay_of
+	endLock = `SELECT id, event_id, endpoint_id, class, {until}, attempts, created_at, owner IS NOT NULL, order_key, seq, expires_at, replay, replay_of
 FROM {prefix}queue WHERE id {in} ORDER BY id {lock}`
 
 	endRecord = `UPDATE {prefix}delivery SET state = ?, reason = ?, finished_at = ?,
@@ -264,13 +264,13 @@ func (s *Store) byIDs(text string, args []any, ids []string) (string, []any) {
 	return strings.Replace(text, "{in}", "IN (?"+strings.Repeat(",?", len(ids)-1)+")", 1), slices.Concat(args, anys(ids))
 }
 
-// dialectText fills in what dialects say differently: {lock} locks rows where there are row locks, {skip} passes over those locked, {due} names the index that is walked.
+// dialectText fills in what dialects say differently: {lock} locks rows where there are row locks, {skip} passes over those locked, {due} names the index that is walked, {until} is when a row may be claimed, or its lease ends.
 func (s *Store) dialectText(text string) string {
 	switch s.dialect {
 	case PostgreSQL:
-		return strings.NewReplacer("{lock}", "FOR UPDATE", "{skip}", "FOR UPDATE SKIP LOCKED", "{due}", "").Replace(text)
+		return strings.NewReplacer("{lock}", "FOR UPDATE", "{skip}", "FOR UPDATE SKIP LOCKED", "{due}", "", "{until}", "coalesce(leased_until, due_at)").Replace(text)
 	case MySQL:
-		return strings.NewReplacer("{lock}", "FOR UPDATE", "{skip}", "FOR UPDATE SKIP LOCKED", "{due}", "FORCE INDEX (queue_due)").Replace(text)
+		return strings.NewReplacer("{lock}", "FOR UPDATE", "{skip}", "FOR UPDATE SKIP LOCKED", "{due}", "FORCE INDEX (queue_due)", "{until}", "due_at").Replace(text)
 	}
-	return strings.NewReplacer("{lock}", "", "{skip}", "", "{due}", "INDEXED BY {name}queue_due").Replace(text)
+	return strings.NewReplacer("{lock}", "", "{skip}", "", "{due}", "INDEXED BY {name}queue_due", "{until}", "due_at").Replace(text)
 }

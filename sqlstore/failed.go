@@ -89,6 +89,7 @@ WITH o AS MATERIALIZED (
 		owner = NULL,
 		attempts = q.attempts + o.counted,
 		class = CASE WHEN o.op = 0 THEN o.block WHEN o.op = 1 OR q.attempts + o.counted > 0 THEN 1 ELSE q.class END,
+		leased_until = NULL,
 		due_at = CASE o.op WHEN 0 THEN $18::bigint ELSE o.due_at END,
 		reason = CASE o.op WHEN 1 THEN nullif(o.reason, '') ELSE coalesce(nullif(o.reason, ''), q.reason) END
 	FROM o

@@ -16,6 +16,15 @@ const (
 	classEnded   = 5 // as classParked, of what End has ended: out of the way of those that count the parked
 )
 
+// earliestOf is when the first row of a lane may be claimed, or its lease ends, in PostgreSQL: a lease leaves a row where it stands. What is leased
+// is looked at up to the first that is not.
+func earliestOf(endpoint, class string) string {
+	of := "endpoint_id = " + endpoint + " AND class = " + class
+	return `(SELECT least(free.at, (SELECT min(leased_until) FROM {prefix}queue
+		WHERE ` + of + ` AND due_at < coalesce(free.at, 9223372036854775807)))
+	FROM (SELECT (SELECT due_at FROM {prefix}queue WHERE ` + of + ` AND leased_until IS NULL ORDER BY due_at LIMIT 1) AS at OFFSET 0) free)`
+}
+
 // Lanes implements [webhook.Store].
 func (s *Store) Lanes(ctx context.Context, req *webhook.LanesRequest) (*webhook.LanesResult, error) {
 	limit := max(req.Limit, 1)
@@ -48,11 +57,11 @@ func (s *Store) readLanes(ctx context.Context, after webhook.LaneID, limit int) 
 	var lanes []webhook.Lane
 	err = eachRow(rows, func(rows *sql.Rows) error {
 		var lane webhook.Lane
-		var earliest int64
-		if err := rows.Scan(&lane.EndpointID, &lane.Class, &earliest); err != nil {
+		var earliest, from int64
+		if err := rows.Scan(&lane.EndpointID, &lane.Class, &earliest, &from); err != nil {
 			return err
 		}
-		lane.Earliest = fromMicros(earliest)
+		lane.Earliest, lane.From = fromMicros(earliest), fromMicros(from)
 		lanes = append(lanes, lane)
 		return nil
 	})

@@ -38,10 +38,10 @@ ON DUPLICATE KEY UPDATE tail = tail + VALUES(tail)`,
 
 	// Loose index scan: one probe a lane ("Using index for group-by").
 	lanes: `
-(SELECT endpoint_id, class, MIN(due_at) FROM {prefix}queue FORCE INDEX (queue_due)
+(SELECT endpoint_id, class, MIN(due_at), MIN(due_at) FROM {prefix}queue FORCE INDEX (queue_due)
  WHERE endpoint_id = ? AND class > ? AND class <= 1 GROUP BY endpoint_id, class)
 UNION ALL
-(SELECT endpoint_id, class, MIN(due_at) FROM {prefix}queue FORCE INDEX (queue_due)
+(SELECT endpoint_id, class, MIN(due_at), MIN(due_at) FROM {prefix}queue FORCE INDEX (queue_due)
  WHERE endpoint_id > ? AND class <= 1 GROUP BY endpoint_id, class)
 LIMIT ?`,
 

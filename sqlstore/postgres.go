@@ -30,16 +30,17 @@ var postgresStatements = statements{
 	// One probe of the index a lane. Classes beyond 1 are no lanes and are jumped over as one.
 	lanes: `
 WITH RECURSIVE hop AS (
-	(SELECT endpoint_id, class, due_at FROM {prefix}queue WHERE (endpoint_id, class) > ($1::text, $2::smallint)
+	(SELECT endpoint_id, class, due_at, leased_until FROM {prefix}queue WHERE (endpoint_id, class) > ($1::text, $2::smallint)
 	 ORDER BY endpoint_id, class, due_at LIMIT 1)
 	UNION ALL
-	SELECT n.endpoint_id, n.class, n.due_at FROM hop CROSS JOIN LATERAL (
-		SELECT q.endpoint_id, q.class, q.due_at FROM {prefix}queue q
+	SELECT n.* FROM hop CROSS JOIN LATERAL (
+		SELECT q.endpoint_id, q.class, q.due_at, q.leased_until FROM {prefix}queue q
 		WHERE (q.endpoint_id, q.class) > (hop.endpoint_id, CASE hop.class WHEN 0 THEN 0 ELSE 32767 END::smallint)
 		ORDER BY q.endpoint_id, q.class, q.due_at LIMIT 1
 	) n
 )
-SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT $3::int`,
+SELECT endpoint_id, class, CASE WHEN leased_until IS NULL THEN due_at ELSE ` + earliestOf("hop.endpoint_id", "hop.class") + ` END, due_at
+FROM hop WHERE class <= 1 LIMIT $3::int`,
 
 	// The switch lasts until the transaction ends.
 	holds: `
@@ -72,7 +73,7 @@ WITH lane AS (
 	SELECT lane.n, lane.lease_end, p.*
 	FROM lane CROSS JOIN LATERAL (
 		SELECT q.id, q.endpoint_id, q.order_key, q.seq, q.due_at FROM {prefix}queue q
-		WHERE q.endpoint_id = lane.endpoint_id AND q.class = lane.class AND q.due_at >= lane.low AND q.due_at <= $6::bigint
+		WHERE q.endpoint_id = lane.endpoint_id AND q.class = lane.class AND q.due_at >= lane.low AND q.due_at <= $6::bigint AND (q.leased_until IS NULL OR q.leased_until <= $6::bigint)
 		ORDER BY q.due_at LIMIT lane.cap
 		FOR UPDATE SKIP LOCKED
 	) p
@@ -90,7 +91,7 @@ WITH lane AS (
 ), moved AS (
 	UPDATE {prefix}queue q SET
 		class = CASE WHEN v.fate = 0 THEN q.class WHEN q.expires_at = 0 THEN 5 ELSE 2 END,
-		due_at = CASE v.fate WHEN 0 THEN v.lease_end ELSE q.due_at END,
+		leased_until = CASE v.fate WHEN 0 THEN v.lease_end END,
 		token = CASE v.fate WHEN 0 THEN q.token + 1 ELSE q.token END,
 		owner = CASE v.fate WHEN 0 THEN $8::text END
 	FROM verdict v
@@ -141,7 +142,7 @@ WHERE class + 0 IN (2, 5) AND id = ANY(ARRAY(
 		OFFSET 0
 	) s
 ))
-RETURNING endpoint_id, class, due_at`,
+RETURNING endpoint_id, class, coalesce(leased_until, due_at)`,
 
 	park: `UPDATE {prefix}queue SET class = CASE WHEN expires_at = 0 THEN 5 ELSE 2 END, owner = NULL WHERE id = ANY($1::text[])`,
 
@@ -164,8 +165,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT DO NOTHING`,
 
 	extend: `
-UPDATE {prefix}queue q SET due_at = l.due_at
-FROM unnest($1::text[], $2::bigint[]) AS l(id, due_at)
+UPDATE {prefix}queue q SET leased_until = l.until, due_at = least(q.due_at, l.until)
+FROM unnest($1::text[], $2::bigint[]) AS l(id, until)
 WHERE q.id = ANY($1::text[]) AND l.id = q.id`,
 
 	hold: `

@@ -43,7 +43,7 @@ RETURNING scope, dkey, token`,
 	// the page's size, may read whole tables into a hash.
 	deliveries: `SELECT d.id, d.event_id, d.endpoint_id, d.ordering_key, d.seq, d.state, d.reason, d.attempts, d.created_at, d.finished_at, d.expires_at,
     d.replay, d.replay_of,
-    q.class, q.due_at, q.attempts, q.owner IS NOT NULL, q.reason, h.held, h.hold_until, h.hold_reason,
+    q.class, coalesce(q.leased_until, q.due_at), q.attempts, q.owner IS NOT NULL, q.reason, h.held, h.hold_until, h.hold_reason,
     (SELECT CASE WHEN b.class = 4 THEN b.id END FROM {prefix}queue b
      WHERE b.endpoint_id = q.endpoint_id AND b.order_key = q.order_key ORDER BY b.seq LIMIT 1){more}
 FROM ({page}) p

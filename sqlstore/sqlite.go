@@ -43,7 +43,7 @@ WITH RECURSIVE hop (endpoint_id, class, due_at) AS (
 		WHERE (n.endpoint_id, n.class, n.due_at) > (hop.endpoint_id, CASE hop.class WHEN 0 THEN 0 ELSE 32767 END, 9223372036854775807)
 		ORDER BY n.endpoint_id, n.class, n.due_at LIMIT 1)
 )
-SELECT endpoint_id, class, due_at FROM hop WHERE class <= 1 LIMIT ?`,
+SELECT endpoint_id, class, due_at, due_at FROM hop WHERE class <= 1 LIMIT ?`,
 
 	holds: `SELECT 0, endpoint_id, held, hold_until, not_before FROM {prefix}endpoint_state WHERE endpoint_id IN {list}`,
 

@@ -18,6 +18,7 @@ func brokenStores() []brokenStore {
 			"Claim/EarliestFirst", "Claim/Max", "Claim/More", "Rate/TwoHandles", "Rate/OnlyReturnedCounts", "Rate/Until", "Random",
 		}},
 		{"claimExceedsLimit", claimExceedsLimit, []string{
+			"Lanes/From",
 			"Claim/EarliestFirst", "Claim/Limit", "Claim/FairnessOrder", "Claim/More", "Random",
 		}},
 		{"claimIgnoresRate", claimIgnoresRate, []string{
@@ -39,6 +40,7 @@ func brokenStores() []brokenStore {
 			"Redeliver/Claimed",
 		}},
 		{"claimIgnoresLeases", claimIgnoresLeases, []string{
+			"Lanes/From",
 			"Sources/Final", "Enqueue/Many", "Enqueue/DueAt", "Leased/NotClaimed", "Lanes/Earliest", "Claim/Due", "Claim/EarliestFirst",
 			"Claim/OwnClock", "Lease/Kept", "Lease/LongAndShort", "Order/OneAtATime", "Order/ThroughRetry", "Order/ThroughLeaseEnd",
 			"Order/EnqueuedBehindLeased", "Order/EveryEndLetsNextGo", "Order/StaleLetsNobodyGo", "DeadLetter/Skip",
@@ -112,6 +114,9 @@ func brokenStores() []brokenStore {
 		{"lanesForgetsRetries", lanesForgetsRetries, []string{
 			"Lanes/Lists", "Lanes/Order", "Lanes/Pages", "Lanes/AfterIsExclusive", "Lanes/Earliest", "Complete/RetryScheduled",
 			"Concurrent/Drain", "Random",
+		}},
+		{"lanesFromMisses", lanesFromMisses, []string{
+			"Lanes/From", "Claim/From", "Random",
 		}},
 		{"extendRevives", extendRevives, []string{
 			"Extend/StaleToken", "Extend/EachByItself", "Random",

@@ -259,6 +259,15 @@ func lanesForgetsNextPage(s full) full {
 	return brokenLanes{s, func(res *webhook.LanesResult) { res.Next = webhook.LaneID{} }}
 }
 
+// lanesFromMisses leaves out what is due first.
+func lanesFromMisses(s full) full {
+	return brokenLanes{s, func(res *webhook.LanesResult) {
+		for i := range res.Lanes {
+			res.Lanes[i].From = res.Lanes[i].From.Add(time.Microsecond)
+		}
+	}}
+}
+
 func lanesForgetsRetries(s full) full {
 	return brokenLanes{s, func(res *webhook.LanesResult) {
 		res.Lanes = slices.DeleteFunc(res.Lanes, func(l webhook.Lane) bool { return l.Class == webhook.Retry })

@@ -16,6 +16,7 @@ func lanesCases() []Case {
 		{"Lanes/Pages", "pass as After for the next page; zero: the walk is complete", needStore, lanesPages},
 		{"Lanes/AfterIsExclusive", "exclusive; zero: from the start", needStore, lanesAfter},
 		{"Lanes/Earliest", "smallest due time or lease end in the lane; may lie ahead", needStore, lanesEarliest},
+		{"Lanes/From", "LaneClaim.From for the next claim of the lane, which misses nothing by it; zero: none", needStore, lanesFrom},
 		{"Lanes/WritesNothing", "It writes nothing and blocks nobody", needStore, lanesWritesNothing},
 	}
 }
@@ -74,15 +75,39 @@ func lanesAfter(e *env) {
 	}
 }
 
-// earliest returns the Earliest of a lane.
-func (e *env) earliest(endpoint string, class webhook.Class) time.Time {
+// lane is what Lanes says of a lane.
+func (e *env) lane(endpoint string, class webhook.Class) webhook.Lane {
 	for _, l := range e.lanes(100) {
 		if l.LaneID == (webhook.LaneID{EndpointID: endpoint, Class: class}) {
-			return l.Earliest
+			return l
 		}
 	}
 	e.failf("Lanes does not list %q, class %d", endpoint, class)
-	return time.Time{}
+	return webhook.Lane{}
+}
+
+// earliest returns the Earliest of a lane.
+func (e *env) earliest(endpoint string, class webhook.Class) time.Time {
+	return e.lane(endpoint, class).Earliest
+}
+
+// lanesFrom has in one lane what is leased, what was leased until now, and what nobody has had yet.
+func lanesFrom(e *env) {
+	claim := func(now time.Time, limit int, want ...string) {
+		l := fresh("a")
+		l.From = e.lane("a", webhook.Fresh).From
+		got := ids(e.claimOn(e.s, now, limit, l).Deliveries)
+		slices.Sort(got)
+		e.same(fmt.Sprintf("claimed at %v", now.Sub(at(0))), got, want)
+	}
+	e.put(at(0), event("e1", toAt("a", "d1", at(0))), event("e2", toAt("a", "d2", at(time.Second))), event("e3", toAt("a", "d3", at(2*time.Second))))
+	claim(at(2*time.Second), 1, "d1")
+	claim(at(3*time.Second), 1, "d2")
+	claim(at(3*time.Second), 5, "d3")
+	claim(at(time.Minute), 5)
+	claim(at(62*time.Second), 5, "d1")
+	claim(at(64*time.Second), 5, "d2", "d3")
+	claim(at(125*time.Second), 5, "d1", "d2", "d3")
 }
 
 func lanesEarliest(e *env) {

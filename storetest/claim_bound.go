@@ -96,7 +96,7 @@ func claimFrom(e *env) {
 	want := e.fill("a", 3)
 	e.put(at(time.Second), plain("a", "later"))
 	l := fresh("a")
-	l.From = e.earliest("a", webhook.Fresh)
+	l.From = e.lane("a", webhook.Fresh).From
 	e.all(at(time.Second), append(want, "later"), l)
 }
 
@@ -109,7 +109,7 @@ func claimNextFrom(e *env) {
 	}
 	e.put(at(0), events...)
 	l := lane("a", webhook.Fresh, 3)
-	l.From = e.earliest("a", webhook.Fresh)
+	l.From = e.lane("a", webhook.Fresh).From
 	got := map[string]bool{}
 	for range 12 {
 		res := e.claimOn(e.s, at(time.Second), 100, l)

@@ -36,6 +36,7 @@ type mrow struct {
 
 	over    bool      // ended by End: d is final, and the row keeps its place in its key
 	overDue time.Time // its due time or the lease's end, when it is over
+	dueAt   time.Time // its due time, whether leased or not
 	putOff  time.Time // the end of the lease under which End met it, when its time had run out
 }
 
@@ -52,6 +53,9 @@ func (r *mrow) due() time.Time {
 
 // setDue changes it.
 func (r *mrow) setDue(t time.Time) {
+	if t.Before(r.dueAt) {
+		r.dueAt = t
+	}
 	if r.over {
 		r.overDue = t
 	} else {
@@ -93,6 +97,7 @@ func (m *model) add(eventID string, d webhook.NewDelivery) {
 	if d.DueAt.IsZero() {
 		r.d.DueAt = m.now
 	}
+	r.dueAt = r.d.DueAt
 	if d.OrderingKey != "" {
 		r.d.Sequence = int64(len(m.key(r))) + 1
 	}
@@ -216,13 +221,13 @@ func (m *model) claimedLane(now time.Time, l webhook.LaneClaim, room int, got []
 		return fmt.Errorf("%d claimable left without More", len(may)-len(got))
 	}
 	for i, c := range got {
-		if i > 0 && m.rows[c.Delivery.ID].due().Before(m.rows[got[i-1].Delivery.ID].due()) {
+		if i > 0 && m.rows[c.Delivery.ID].due().Before(m.rows[got[i-1].Delivery.ID].dueAt) {
 			return fmt.Errorf("%v: not the earliest due first", ids(got))
 		}
 	}
 	last := time.Time{}
 	if len(got) > 0 {
-		last = m.rows[got[len(got)-1].Delivery.ID].due()
+		last = m.rows[got[len(got)-1].Delivery.ID].dueAt
 	}
 	for _, r := range may {
 		if r.due().Before(last) && !slices.Contains(ids(got), r.d.ID) {
@@ -340,6 +345,7 @@ func (m *model) complete(o webhook.Outcome) webhook.OutcomeStatus {
 		r.blocks = o.Next == webhook.DeadLetter && r.d.OrderingKey != "" && o.BehindDeadLetter != webhook.SkipDeadLetter
 		r.holdsKey = o.BehindDeadLetter == webhook.HoldKey
 	}
+	r.dueAt = r.d.DueAt
 	return webhook.Applied
 }
 

@@ -104,6 +104,9 @@ func (m *model) end(req *webhook.EndRequest, r *mrow) *mrow {
 		due = m.now
 	}
 	r.leased, r.over, r.overDue = false, r.d.OrderingKey != "", due
+	if due.Before(r.dueAt) {
+		r.dueAt = due
+	}
 	r.d.State, r.d.Reason, r.d.DueAt, r.d.FinishedAt = req.Next, req.Reason, time.Time{}, m.now
 	return r
 }

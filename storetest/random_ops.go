@@ -133,7 +133,7 @@ func (w *walk) opClaim() {
 	from := map[webhook.LaneID]time.Time{}
 	if w.chance(3) {
 		for _, l := range w.lanes(100) {
-			from[l.LaneID] = l.Earliest
+			from[l.LaneID] = l.From
 		}
 	}
 	for _, ep := range walkEndpoints {

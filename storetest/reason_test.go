@@ -133,8 +133,8 @@ func unproven() map[string][]string {
 		"they are the caller's duty": {"no delivery twice", "no endpoint twice", "change must be quick, may be called several times, and must not call the store; what it makes of the ID does not count", "chosen headers; never Set-Cookie"},
 		"they are about cost, which a test of the store's plans shows": {
 			"Fairness between lanes is the dispatcher's: the store tells which lanes have work (Lanes) and hands out rows of the lanes that it is asked for (Claim), so the backlog of a lane that nobody asks for costs nothing",
-			"Its cost is one probe a lane, however long the lanes are",
-			"Work is bounded by what is returned and by the lanes named, not by their backlog",
+			"Its cost is one probe a lane, however long the lanes are, and a look at what is leased at the head of a lane",
+			"Work is bounded by what is returned and by the lanes named, not by their backlog, and by what is leased of them",
 			"When nothing changed it costs one lookup",
 			"Its cost grows with the number of holds, not with that of endpoints",
 		},

@@ -16,7 +16,7 @@ func wokenCases() []Case {
 		{"Complete/QueuedRecordsAttempt", ours + " … recorded, and counted unless Next is Queued; nil when none was made", needStore | needQuery, completeOursRecorded},
 		{"Complete/Woken", woken + " … A hint: it may be left out, and may name a lane twice", needStore, completeWoken},
 		{"Complete/WokenRetry", woken, needStore, completeWokenRetry},
-		{"Order/LongKeyLeavesRoom", "Work is bounded by what is returned and by the lanes named, not by their backlog", needStore, orderLongKeyLeavesRoom},
+		{"Order/LongKeyLeavesRoom", "Work is bounded by what is returned and by the lanes named, not by their backlog, and by what is leased of them", needStore, orderLongKeyLeavesRoom},
 		{"Order/LongKeyOutOfStep", oneOfAKey, needStore, orderOutOfStep},
 	}
 }

@@ -287,10 +287,10 @@ func (b *bench) claimLanes(t *testing.T, limit, want int, lanes []webhook.LaneCl
 	return res.Deliveries
 }
 
-// claims is Lanes, Claim, Extend and Complete.
-func (b *bench) claims(t *testing.T) {
+// allLanes is Lanes, which may read so many rows beside those that it must.
+func (b *bench) allLanes(t *testing.T, what string, more int) {
 	lanes := 1 + 2*b.others
-	b.try(t, "all lanes", 8*lanes+50, func() {
+	b.try(t, what, 8*lanes+50+more, func() {
 		seen, req := 0, &webhook.LanesRequest{Limit: 256}
 		for {
 			res, err := b.s.Lanes(t.Context(), req)
@@ -306,6 +306,11 @@ func (b *bench) claims(t *testing.T) {
 			t.Errorf("%d lanes, want %d", seen, lanes)
 		}
 	})
+}
+
+// claims is Lanes, Claim, Extend and Complete.
+func (b *bench) claims(t *testing.T) {
+	b.allLanes(t, "all lanes", 0)
 	var due, future []webhook.LaneClaim
 	for i := range min(64, b.others) {
 		due = append(due, lane(b.endpoint(i), webhook.Fresh, 16))
@@ -319,6 +324,9 @@ func (b *bench) claims(t *testing.T) {
 		b.claimLanes(t, 100, 100, append([]webhook.LaneClaim{lane("hot", webhook.Fresh, 16)}, due...))
 	})
 	b.try(t, "claim of hot alone", most, func() { b.claimLanes(t, 100, 100, []webhook.LaneClaim{lane("hot", webhook.Fresh, 100)}) })
+	for i := range 7 {
+		b.allLanes(t, fmt.Sprint("all lanes, some leased ", i), b.leasedTwice(t))
+	}
 	b.try(t, "claim of lanes with nothing due", 8*len(future)+50, func() { b.claimLanes(t, 100, 0, future) })
 	half := lane("hot", webhook.Fresh, 100)
 	half.From = at(-2*time.Hour + time.Duration(b.hot()/2)*time.Microsecond)

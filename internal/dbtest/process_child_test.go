@@ -207,6 +207,7 @@ func (c *child) kill() {
 // stop asks the child to end, and expects that it drains and succeeds.
 func (c *child) stop() {
 	c.t.Helper()
+	c.await("LISTENING", 1, time.Minute) // before it does, a signal ends it
 	c.signal(syscall.SIGTERM)
 	select {
 	case <-c.reaped:
@@ -226,6 +227,7 @@ func say(format string, args ...any) { os.Stdout.WriteString(fmt.Sprintf(format,
 // beChild reads the child's configuration and opens its store. ctx ends on SIGTERM.
 func beChild() (ctx context.Context, cfg childConfig, store *sqlstore.Store, db *sql.DB, err error) {
 	ctx, _ = signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	say("LISTENING")
 	if err = json.Unmarshal([]byte(os.Getenv("DBTEST_CHILD")), &cfg); err != nil {
 		return ctx, cfg, nil, nil, err
 	}

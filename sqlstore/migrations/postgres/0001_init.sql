@@ -52,7 +52,8 @@ CREATE INDEX {name}delivery_endpoint ON {prefix}delivery (endpoint_id, id);
 
 -- What is still to do; one narrow row for each unfinished delivery, deleted at its end.
 -- class: 0 fresh, 1 retry, 2 parked behind its predecessor, 3 and 4 dead letters that block (3) or hold (4) their key, 5 parked and ended.
--- due_at: when it may be claimed; with an owner, when the lease ends; of a dead letter, since when it blocks.
+-- due_at: when it may be claimed; of what a send leased for its own process, when that lease ends; of a dead letter, since when it blocks.
+-- leased_until: when the lease ends that a claim gave; NULL: due_at tells. No index knows it, so that a claim rewrites the row in place.
 -- expires_at: NULL never; 0 ended already, and here only to keep its place in its key.
 CREATE TABLE {prefix}queue (
 	id          text COLLATE "C" PRIMARY KEY,
@@ -60,6 +61,7 @@ CREATE TABLE {prefix}queue (
 	endpoint_id text COLLATE "C" NOT NULL,
 	class       smallint NOT NULL,
 	due_at      bigint NOT NULL,
+	leased_until bigint,
 	expires_at  bigint,
 	token       bigint NOT NULL,
 	seq         bigint NOT NULL,
