@@ -106,7 +106,7 @@ func (s *Store) countBacklogs(ctx context.Context, q querier, req *webhook.Backl
 		return "(SELECT due_at FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class = " + class + " ORDER BY due_at LIMIT 1)"
 	}
 	if s.dialect == PostgreSQL {
-		earliest = func(class string) string { return earliestOf("{id}", class) }
+		earliest = func(class string) string { return earliestOf("{id}", class, "-9223372036854775808") }
 	}
 	counts := strings.NewReplacer("{fresh}", earliest("0"), "{retry}", earliest("1")).Replace(backlogCounts)
 	text, args := "SELECT e.id,"+strings.ReplaceAll(counts, "{id}", "e.id")+" FROM unnest(?::text[]) AS e(id)", []any{textArray(ids, self)}

@@ -39,7 +39,7 @@ WITH RECURSIVE hop AS (
 		ORDER BY q.endpoint_id, q.class, q.due_at LIMIT 1
 	) n
 )
-SELECT endpoint_id, class, CASE WHEN leased_until IS NULL THEN due_at ELSE ` + earliestOf("hop.endpoint_id", "hop.class") + ` END, due_at
+SELECT endpoint_id, class, CASE WHEN leased_until IS NULL THEN due_at ELSE ` + earliestOf("hop.endpoint_id", "hop.class", "hop.due_at") + ` END, due_at
 FROM hop WHERE class <= 1 LIMIT $3::int`,
 
 	// The switch lasts until the transaction ends.
