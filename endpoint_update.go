@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// errMoved says that an endpoint has become another one since it was asked what a change makes of it.
-var errMoved = errors.New("it is changed by others all the time; try again")
+// errMoved says that an endpoint has got another address since it was asked whether it wants what it gets.
+var errMoved = errors.New("it was changed meanwhile; try again")
 
 // UpdateEndpoint changes an endpoint in the store in one step: change gets it as it is and makes of it what it is to be. Unlike a Get and
 // a [Dispatcher.PutEndpoint] of what was made of it, it undoes nothing that others change meanwhile, such as a [Dispatcher.RotateSecret].
@@ -31,39 +31,25 @@ func (d *Dispatcher) UpdateEndpoint(ctx context.Context, id string, change func(
 		ep.Header = canonicalHeader(ep.Header)
 		return nil
 	}
-	return d.change(ctx, id, func() error {
+	return d.changeEndpoint(ctx, id, func() error {
 		if d.routes.store == nil {
 			return errNoEndpoints
 		}
-		err := errMoved
-		for n := 0; errors.Is(err, errMoved) && n < changeTries; n++ {
-			err = d.update(ctx, id, checked)
-		}
-		return err
+		return d.routes.store.UpdateEndpoint(ctx, id, checked)
 	})
 }
 
-// update tries a change once. Whether the outcome must verify first is asked before the endpoint is locked, which keeps the store from
-// being asked anything: where others have made something else of it by then, the change is tried anew.
-func (d *Dispatcher) update(ctx context.Context, id string, change func(ep *Endpoint) error) error {
-	ep, err := d.routes.store.GetEndpoint(ctx, id)
+// changeEndpoint stores an endpoint, and then what it must verify first.
+func (d *Dispatcher) changeEndpoint(ctx context.Context, id string, store func() error) error {
+	if err := d.change(ctx, id, store); err != nil {
+		return err
+	}
+	changed, err := d.verify.follow(ctx, id)
 	if err != nil {
-		return err
+		return opError(fmt.Sprintf("endpoint %q", id), fmt.Errorf("it is stored, but its hold until it verifies is not seen to yet: %w", err))
 	}
-	if err := change(&ep); err != nil {
-		return err
+	if changed {
+		return d.change(ctx, id, func() error { return nil })
 	}
-	if err := d.verify.admit(ctx, &ep); err != nil {
-		return err
-	}
-	admitted := aim(&ep)
-	return d.routes.store.UpdateEndpoint(ctx, id, func(ep *Endpoint) error {
-		if err := change(ep); err != nil {
-			return err
-		}
-		if aim(ep) != admitted {
-			return errMoved
-		}
-		return nil
-	})
+	return nil
 }

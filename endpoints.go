@@ -17,18 +17,17 @@ var (
 
 // PutEndpoint creates or replaces an endpoint in the store, after checking it: this is the door that refuses unknown profiles,
 // malformed URLs and literal private addresses, with a [*FieldError]. It applies at once in this process, also to waiting
-// retries, and within a second in others. To change one that is there, see [Dispatcher.UpdateEndpoint].
+// retries, and within a second in others. To change one that is there, see [Dispatcher.UpdateEndpoint]. One that must verify first
+// ([Endpoint].Verify) is on hold when PutEndpoint returns; nothing goes to it before it has, also where putting the hold fails, which is an error
+// though the endpoint is stored.
 func (d *Dispatcher) PutEndpoint(ctx context.Context, ep Endpoint) error {
 	if err := d.checkEndpoint(&ep); err != nil {
 		return err
 	}
 	ep.Header = canonicalHeader(ep.Header)
-	return d.change(ctx, ep.ID, func() error {
+	return d.changeEndpoint(ctx, ep.ID, func() error {
 		if d.routes.store == nil {
 			return errNoEndpoints
-		}
-		if err := d.verify.admit(ctx, &ep); err != nil {
-			return err
 		}
 		return d.routes.store.PutEndpoint(ctx, ep)
 	})

@@ -214,7 +214,7 @@ func (s *DeliveryStory) waits(now time.Time, head *KeyHead, rt *route, deleted b
 		s.Wait, s.Behind = WaitKey, head.DeliveryID
 		s.Why = "it comes after delivery " + head.DeliveryID + " of its ordering key"
 		s.Next = fmt.Sprintf("it is number %d of its key, and number %d is not finished", d.Sequence, head.Sequence)
-	case h.Hold != nil && h.Hold.Kind == HoldUnverified, h.Hold == nil && rt != nil && rt.status.unverified.Load():
+	case h.Hold != nil && h.Hold.Kind == HoldUnverified, h.Hold == nil && rt != nil && rt.isUnverified():
 		s.Wait, s.Why = WaitVerify, "its endpoint has not shown yet that it wants what it gets"
 		s.Next = "it goes out once the endpoint has verified (VerifyEndpoint)"
 	case h.Hold != nil:

@@ -81,9 +81,7 @@ func (h *health) learn(in *EndpointState, anyway bool) {
 	if fresh {
 		h.watch(st)
 	}
-	if in.Hold != nil && in.Hold.Kind == HoldUnverified {
-		h.d.verify.noteHold(in.EndpointID)
-	}
+	h.d.verify.learn(in, anyway)
 }
 
 // catchUp reads what has made states stale, and all states when that was not among the changes.

@@ -10,7 +10,7 @@ import (
 // in the route's err.
 func (d *Dispatcher) newRoute(ep Endpoint) *route {
 	rt := &route{
-		endpoint: ep, inFlight: d.opts.MaxInFlight, lease: d.unknown.lease, rate: ep.Rate,
+		endpoint: ep, aim: aim(&ep), inFlight: d.opts.MaxInFlight, lease: d.unknown.lease, rate: ep.Rate,
 		status: d.statuses.get(ep.ID), tenant: d.tenants.get(ep.Tenant),
 	}
 	p := d.profiles[cmpOr(ep.Profile, d.opts.Profiles[0].Name)]

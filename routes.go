@@ -46,7 +46,9 @@ type route struct {
 	rate     Rate         // the endpoint's own; what counts is effectiveRate
 	health   HealthPolicy // with its defaults
 
-	unreadable bool // the store could not open its secrets
+	aim        string // what it must have verified; "": nothing
+	given      bool   // in code
+	unreadable bool   // the store could not open its secrets
 
 	status *endpointStatus
 	tenant *tenant
@@ -84,7 +86,9 @@ func newRoutes(d *Dispatcher, store Store) (*routes, error) {
 			return nil, &FieldError{Op: "dispatcher", Field: "Endpoints", Reason: fmt.Sprintf("endpoint %q is given twice", ep.ID)}
 		}
 		seen[ep.ID] = true
-		r.static = append(r.static, d.newRoute(ep))
+		rt := d.newRoute(ep)
+		rt.given = true
+		r.static = append(r.static, rt)
 	}
 	table := &routeTable{byID: make(map[string]*route), deleted: make(map[string]time.Time)}
 	for _, rt := range r.static {

@@ -21,7 +21,7 @@ const (
 // unreadableRoute is a route that events are stored for and nothing is claimed for.
 func (d *Dispatcher) unreadableRoute(ep Endpoint, err error) *route {
 	rt := d.newRoute(ep)
-	rt.target, rt.unreadable = nil, true
+	rt.target, rt.aim, rt.unreadable = nil, "", true // of which the URL is not known
 	rt.err = fmt.Errorf("it cannot be read; what is for it waits: %w", err)
 	d.log.Error("webhook: an endpoint cannot be read; what is for it waits",
 		slog.String("endpoint", ep.ID), slog.Any("error", err))

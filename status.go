@@ -10,12 +10,12 @@ import (
 // endpointStatus is what this process knows of an endpoint beyond its settings, in force at once for all attempts. There is one for
 // each ID; it outlives route tables. Zero: nothing stands in the way.
 type endpointStatus struct {
-	id         string
-	hold       atomic.Pointer[HoldStatus] // nil: none. Set by health, or by routes from ListHolds where the store keeps no states
-	notBefore  atomic.Int64               // no attempt earlier; Unix µs by the store's clock; 0: no bound
-	pace       atomic.Pointer[Rate]       // what health allows over all processes; nil: as many as Endpoint.Rate
-	unverified atomic.Bool                // it has not shown yet that it wants what it gets
-	own        ownFaults                  // failures of this process's own
+	id        string
+	hold      atomic.Pointer[HoldStatus] // nil: none. Set by health, or by routes from ListHolds where the store keeps no states
+	notBefore atomic.Int64               // no attempt earlier; Unix µs by the store's clock; 0: no bound
+	pace      atomic.Pointer[Rate]       // what health allows over all processes; nil: as many as Endpoint.Rate
+	verified  atomic.Pointer[string]     // the aim that it has verified, as far as verification knows; nil: none
+	own       ownFaults                  // failures of this process's own
 
 	// The rest belongs to mu, which is never held while blocking.
 	mu      sync.Mutex
@@ -32,9 +32,6 @@ type endpointStatus struct {
 func (s *endpointStatus) blocked(now time.Time) (until time.Time, blocked bool) {
 	if h := s.hold.Load(); h != nil && (h.Until.IsZero() || now.Before(h.Until)) {
 		return h.Until, true
-	}
-	if s.unverified.Load() {
-		return time.Time{}, true
 	}
 	if us := s.notBefore.Load(); us != 0 {
 		if t := time.UnixMicro(us); now.Before(t) {
@@ -65,9 +62,22 @@ func paceRate(perSecond float64) Rate {
 	}
 }
 
-// blocked is endpointStatus.blocked.
+// blocked is endpointStatus.blocked, and of what is not verified.
 func (rt *route) blocked(now time.Time) (until time.Time, blocked bool) {
+	if rt.isUnverified() {
+		return time.Time{}, true
+	}
 	return rt.status.blocked(now)
+}
+
+// isUnverified reports whether the endpoint has not shown yet that it wants what it gets, at this very address: nobody needs to be told
+// of a new one to keep it from being sent to.
+func (rt *route) isUnverified() bool {
+	if rt.aim == "" {
+		return false
+	}
+	has := rt.status.verified.Load()
+	return has == nil || *has != rt.aim
 }
 
 // effectiveRate is the stricter of the endpoint's own rate and of what health allows.

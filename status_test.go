@@ -20,7 +20,6 @@ func TestStatusBlocks(t *testing.T) {
 		{"a hold", func(s *endpointStatus) { s.hold.Store(&HoldStatus{}) }, time.Time{}, true},
 		{"a hold until later", func(s *endpointStatus) { s.hold.Store(&HoldStatus{Until: now.Add(1)}) }, now.Add(1), true},
 		{"a hold until now", func(s *endpointStatus) { s.hold.Store(&HoldStatus{Until: now}) }, time.Time{}, false},
-		{"not verified", func(s *endpointStatus) { s.unverified.Store(true) }, time.Time{}, true},
 		{"not before later", func(s *endpointStatus) { s.notBefore.Store(now.Add(time.Second).UnixMicro()) }, now.Add(time.Second), true},
 		{"not before now", func(s *endpointStatus) { s.notBefore.Store(now.UnixMicro()) }, time.Time{}, false},
 	} {
@@ -29,6 +28,22 @@ func TestStatusBlocks(t *testing.T) {
 		until, blocked := (&route{status: s}).blocked(now)
 		if !until.Equal(tt.until) || blocked != tt.blocked {
 			t.Errorf("%s: got %v, %v, want %v, %v", tt.name, until, blocked, tt.until, tt.blocked)
+		}
+	}
+}
+
+// One status serves all that an endpoint was and becomes: what was verified of one address lets nothing go to another.
+func TestUnverifiedIsOfTheAddress(t *testing.T) {
+	a, b := "a", "b"
+	for _, tt := range []struct {
+		aim      string
+		verified *string
+		want     bool
+	}{{"", nil, false}, {"", &a, false}, {a, nil, true}, {a, &a, false}, {a, &b, true}} {
+		rt := &route{aim: tt.aim, status: &endpointStatus{}}
+		rt.status.verified.Store(tt.verified)
+		if _, blocked := rt.blocked(time.Now()); blocked != tt.want || rt.isUnverified() != tt.want {
+			t.Errorf("%+v: blocked %v, unverified %v", tt, blocked, rt.isUnverified())
 		}
 	}
 }

@@ -42,13 +42,13 @@ type verification struct {
 type verifyState struct {
 	state  EndpointState
 	status *endpointStatus // that unverified was set in; nil: none
-	done   string          // what this process has seen verified
+	done   string          // what this process has seen verified, of an endpoint given in code
 	busy   bool            // a try of this process is under way
 }
 
 // verifyDoc is the part of the dispatchers' document in an endpoint's state that verification keeps. The rest of it is health's.
 type verifyDoc struct {
-	Verified string `json:"v,omitempty"`  // what was verified; after a "?" what is to be
+	Verified string `json:"v,omitempty"`  // the aim that was verified; after a "?" the one that is to be
 	Tries    int    `json:"vt,omitempty"` // made of that
 	At       int64  `json:"va,omitempty"` // when the next is due; Unix µs by the store's clock
 }
@@ -59,23 +59,26 @@ func newVerification(d *Dispatcher) *verification {
 	return v
 }
 
-// aim is what is verified of an endpoint. Another URL or a stricter way has to be verified anew.
+// aim is what is verified of an endpoint; "": nothing. Another URL or another way has to be verified anew.
 func aim(ep *Endpoint) string {
+	if ep.Verify == "" {
+		return ""
+	}
 	sum := sha256.Sum256([]byte(string(ep.Verify) + "\n" + ep.URL))
 	return hex.EncodeToString(sum[:16])
 }
 
-// read is the part of a document that is verification's, for what an endpoint is to verify now.
-func (s *verifyState) read(ep *Endpoint) (doc verifyDoc) {
+// read is the part of a document that is verification's, for what an endpoint is to verify now, and whether it has.
+func (s *verifyState) read(want string) (doc verifyDoc, verified bool) {
 	_ = json.Unmarshal(s.state.Doc, &doc) // what cannot be read counts as none
-	want := aim(ep)
-	if s.done == want {
-		return verifyDoc{Verified: want}
+	has, waits, _ := strings.Cut(doc.Verified, "?")
+	switch {
+	case want == "" || has == want || s.done == want:
+		return verifyDoc{Verified: want}, true
+	case waits != want:
+		return verifyDoc{Verified: has + "?" + want}, false
 	}
-	if doc.Verified != want && doc.Verified != "?"+want {
-		return verifyDoc{Verified: "?" + want}
-	}
-	return doc
+	return doc, false
 }
 
 // with is a document with another part of verification's.
@@ -103,17 +106,39 @@ func (v *verification) enforce(t *routeTable) {
 	needed := make(map[string]bool, len(t.verify))
 	for _, rt := range t.verify {
 		needed[rt.endpoint.ID] = true
-		s := v.watch(rt.endpoint.ID)
-		s.status = rt.status
-		rt.status.unverified.Store(s.read(&rt.endpoint).Verified != aim(&rt.endpoint))
+		v.mark(rt)
 	}
 	for id, s := range v.known {
 		if !needed[id] {
 			delete(v.known, id)
 			if s.status != nil { // also of a deleted one, which may come again
-				s.status.unverified.Store(false)
+				s.status.verified.Store(nil)
 			}
 		}
+	}
+}
+
+// mark notes what of an endpoint may be sent to: what is verified as far as is known. The caller holds v.mu.
+func (v *verification) mark(rt *route) (verified bool) {
+	s := v.watch(rt.endpoint.ID)
+	s.status = rt.status
+	if _, verified = s.read(rt.aim); !verified {
+		rt.status.verified.Store(nil)
+		return false
+	}
+	if rt.given { // another process with another URL in its code does not undo that here
+		s.done = rt.aim
+	}
+	rt.status.verified.Store(&rt.aim)
+	return true
+}
+
+// seen marks an endpoint, unless it has become another meanwhile.
+func (v *verification) seen(rt *route) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.d.routes.lookup(rt.endpoint.ID).aim == rt.aim {
+		v.mark(rt)
 	}
 }
 
@@ -163,19 +188,28 @@ func (v *verification) get(id string) verifyState {
 	return *v.watch(id)
 }
 
-// change is what becomes of a state.
+// verifyChange is what becomes of a state.
 type verifyChange struct {
 	doc    verifyDoc
 	hold   string // reason of the hold to put; "": none
 	unhold bool   // end a hold of verification's
 }
 
-// change stores what f makes of an endpoint's state, which it may refuse by returning nil; it is asked again when others changed the state
-// meanwhile. It reports whether something was stored. A hold of another kind stays as it is.
-func (v *verification) change(ctx context.Context, ep *Endpoint, f func(doc verifyDoc) *verifyChange) (bool, error) {
-	for range 10 {
-		s := v.get(ep.ID)
-		c := f(s.read(ep))
+// change stores what f makes of an endpoint's state, which it may refuse by returning nil, and reports whether it did. The endpoint is read
+// after the state, and the state is stored only if it is still that; else f is asked again. So whoever has changed an endpoint and then puts its hold,
+// be it anew, knows that nobody lifts that hold who has not read the change. A hold of another kind stays as it is.
+func (v *verification) change(ctx context.Context, id string, f func(t *routeTable, s *verifyState) *verifyChange) (bool, error) {
+	for range changeTries {
+		v.get(id) // has its state read
+		if err := v.refresh(ctx); err != nil {
+			return false, err
+		}
+		s := v.get(id)
+		t, err := v.d.routes.refresh(ctx, nil)
+		if err != nil {
+			return false, err
+		}
+		c := f(t, &s)
 		if c == nil {
 			return false, nil
 		}
@@ -183,25 +217,26 @@ func (v *verification) change(ctx context.Context, ep *Endpoint, f func(doc veri
 		if err != nil {
 			return false, err
 		}
-		next := NewState{EndpointID: ep.ID, Version: s.state.Version, Doc: c.doc.with(s.state.Doc), NotBefore: s.state.NotBefore}
-		hold := s.state.Hold
-		if hold != nil && !hold.Until.IsZero() && !now.Before(hold.Until) {
-			hold = nil
-		}
-		switch ours := hold != nil && hold.Kind == HoldUnverified; {
-		case c.hold != "" && (hold == nil || ours):
+		next := NewState{EndpointID: id, Version: s.state.Version, Doc: c.doc.with(s.state.Doc), NotBefore: s.state.NotBefore}
+		switch hold := s.holdAt(now); {
+		case c.hold != "" && (hold == nil || hold.Kind == HoldUnverified):
 			next.Hold = &HoldRequest{Kind: HoldUnverified, Reason: c.hold}
-		case c.unhold && ours:
+		case c.unhold && hold != nil && hold.Kind == HoldUnverified:
 			next.Unhold = true
 		}
 		if done, err := v.put(ctx, now, &s, &next); done || err != nil {
 			return done, err
 		}
-		if err := v.refresh(ctx); err != nil {
-			return false, err
-		}
 	}
-	return false, errors.New("its state is changed by others all the time; try again")
+	return false, errContended
+}
+
+// holdAt is the hold in force at now, or nil.
+func (s *verifyState) holdAt(now time.Time) *HoldStatus {
+	if h := s.state.Hold; h != nil && (h.Until.IsZero() || now.Before(h.Until)) {
+		return h
+	}
+	return nil
 }
 
 // put stores a state, and reports false when it is stale.
@@ -232,32 +267,6 @@ func (v *verification) put(ctx context.Context, now time.Time, was *verifyState,
 	return true, nil
 }
 
-// admit is called before an endpoint is put: one that must be verified first is put on hold before anything can go to it.
-func (v *verification) admit(ctx context.Context, ep *Endpoint) error {
-	if v.states == nil {
-		return nil // each process sees to itself
-	}
-	if ep.Verify == "" {
-		if old := v.d.routes.lookup(ep.ID); old.endpoint.Verify == "" {
-			return nil
-		}
-	}
-	v.get(ep.ID)
-	if err := v.refresh(ctx); err != nil {
-		return err
-	}
-	_, err := v.change(ctx, ep, func(doc verifyDoc) *verifyChange {
-		switch {
-		case ep.Verify == "":
-			return &verifyChange{unhold: true}
-		case doc.Verified == aim(ep):
-			return nil
-		}
-		return &verifyChange{doc: verifyDoc{Verified: doc.Verified}, hold: verifyWaiting}
-	})
-	return err
-}
-
 // work asks the endpoints whose time has come. It is called about twice a second and keeps its own pace.
 func (v *verification) work(ctx context.Context) {
 	table := v.d.routes.current.Load()
@@ -280,30 +289,26 @@ func (v *verification) work(ctx context.Context) {
 	}
 }
 
-// look begins a try when it is time for one, and this process is the one that gets it.
+// look sees to the hold of an endpoint, and begins a try when it is time for one and this process is the one that gets it.
 func (v *verification) look(ctx context.Context, rt *route) error {
-	s := v.get(rt.endpoint.ID)
-	doc, now := s.read(&rt.endpoint), v.d.clock.estimate()
-	if doc.Verified == aim(&rt.endpoint) {
-		v.seen(rt)
-		if h := s.state.Hold; h != nil && h.Kind == HoldUnverified { // as after a change that was not put after all
-			_, err := v.change(ctx, &rt.endpoint, func(doc verifyDoc) *verifyChange { return &verifyChange{doc: doc, unhold: true} })
-			return err
-		}
-		return nil
-	}
-	rt.status.unverified.Store(true)
-	if s.state.Hold == nil && v.states != nil {
-		if _, err := v.change(ctx, &rt.endpoint, func(doc verifyDoc) *verifyChange { return &verifyChange{doc: doc, hold: verifyWaiting} }); err != nil {
+	id, now := rt.endpoint.ID, v.d.clock.estimate()
+	v.seen(rt)
+	s := v.get(id)
+	doc, verified := s.read(rt.aim)
+	h := s.holdAt(now)
+	if v.states != nil && (verified && h != nil && h.Kind == HoldUnverified || !verified && h == nil) {
+		if _, err := v.change(ctx, id, v.followed); err != nil {
 			return err
 		}
 	}
-	if doc.Tries >= verifyTries || doc.At > now.UnixMicro() || s.busy || rt.err != nil || len(v.d.tests) == testsMost {
+	isDue := func(doc *verifyDoc) bool { return doc.Tries < verifyTries && doc.At <= now.UnixMicro() }
+	if verified || !isDue(&doc) || s.busy || rt.err != nil || len(v.d.tests) == testsMost {
 		return nil
 	}
 	tries := 0
-	got, err := v.change(ctx, &rt.endpoint, func(doc verifyDoc) *verifyChange {
-		if doc.Verified == aim(&rt.endpoint) || doc.Tries >= verifyTries || doc.At > now.UnixMicro() {
+	got, err := v.change(ctx, id, func(t *routeTable, s *verifyState) *verifyChange {
+		doc, verified := s.read(rt.aim)
+		if verified || !isDue(&doc) || !t.has(rt) {
 			return nil // somebody else was quicker
 		}
 		doc.Tries++
@@ -312,10 +317,16 @@ func (v *verification) look(ctx context.Context, rt *route) error {
 		return &verifyChange{doc: doc, hold: verifyWaiting}
 	})
 	if got {
-		v.setBusy(rt.endpoint.ID, true)
+		v.setBusy(id, true)
 		v.tries.Go(func() { v.try(ctx, rt, tries) })
 	}
 	return err
+}
+
+// has reports whether what a route is verified for is still so.
+func (t *routeTable) has(rt *route) bool {
+	now := t.byID[rt.endpoint.ID]
+	return now != nil && now.aim == rt.aim && !now.unreadable
 }
 
 func (v *verification) setBusy(id string, busy bool) {
@@ -335,7 +346,7 @@ func (v *verification) try(ctx context.Context, rt *route, tries int) {
 		return
 	}
 	err := v.settle(ctx, rt, failed)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, errMoved) && ctx.Err() == nil {
 		v.d.log.Warn("webhook: storing what was verified failed", slog.String("endpoint", rt.endpoint.ID), slog.Any("error", err))
 	}
 	if err == nil && failed != nil && tries >= verifyTries {
@@ -380,20 +391,23 @@ func echoes(answer []byte, challenge string) bool {
 	return json.Unmarshal([]byte(text), &said) == nil && same(said.Challenge)
 }
 
-// settle stores how a try ended. A success is in force when it returns, in this process.
+// settle stores how a try ended. A success is in force when it returns, in this process. errMoved: the endpoint has become another one.
 func (v *verification) settle(ctx context.Context, rt *route, failed error) error {
-	news := false
-	_, err := v.change(ctx, &rt.endpoint, func(doc verifyDoc) *verifyChange {
-		want := aim(&rt.endpoint)
+	var news, moved bool
+	_, err := v.change(ctx, rt.endpoint.ID, func(t *routeTable, s *verifyState) *verifyChange {
+		doc, verified := s.read(rt.aim)
+		if moved = !t.has(rt); moved || failed != nil && verified {
+			return nil
+		}
 		if failed != nil {
-			if doc.Verified == want {
-				return nil
-			}
 			return &verifyChange{doc: doc, hold: verifyWaiting + ": " + failed.Error()}
 		}
-		news = doc.Verified != want
-		return &verifyChange{doc: verifyDoc{Verified: want}, unhold: true}
+		news = !verified
+		return &verifyChange{doc: verifyDoc{Verified: rt.aim}, unhold: true}
 	})
+	if err == nil && moved && failed == nil {
+		err = errMoved
+	}
 	if err != nil || failed != nil {
 		return err
 	}
@@ -407,16 +421,6 @@ func (v *verification) settle(ctx context.Context, rt *route, failed error) erro
 		v.d.feed.wakeUp()
 	}
 	return nil
-}
-
-// seen notes that an endpoint is verified: what this process has seen, another with other endpoints in code does not undo here.
-func (v *verification) seen(rt *route) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.watch(rt.endpoint.ID).done = aim(&rt.endpoint)
-	if current := v.d.routes.lookup(rt.endpoint.ID); aim(&current.endpoint) == aim(&rt.endpoint) {
-		rt.status.unverified.Store(false)
-	}
 }
 
 // tell calls the hook and writes to the log.
@@ -442,10 +446,6 @@ func (d *Dispatcher) VerifyEndpoint(ctx context.Context, id string) error {
 	rt, err := d.testRoute(ctx, id)
 	if err == nil && rt.endpoint.Verify == "" {
 		return &FieldError{Op: fmt.Sprintf("endpoint %q", id), Field: "Verify", Reason: "is empty: there is nothing to verify"}
-	}
-	if err == nil {
-		d.verify.get(id)
-		err = d.verify.refresh(ctx)
 	}
 	if err != nil {
 		return opError(fmt.Sprintf("endpoint %q", id), err)

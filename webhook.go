@@ -144,7 +144,7 @@ type Endpoint struct {
 // DirectProxy as [Endpoint.Proxy] means that requests take no proxy, whatever [DispatcherOptions.Proxy] is.
 const DirectProxy = "direct"
 
-// VerifyMode says how a new endpoint shows that it wants what it gets, before its first delivery and again when its URL changes.
+// VerifyMode says how a new endpoint shows that it wants what it gets, before its first delivery and again when its URL or the mode changes.
 type VerifyMode string
 
 // The ways to verify an endpoint.
