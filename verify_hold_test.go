@@ -105,6 +105,9 @@ func TestNothingGoesWhereNothingVerified(t *testing.T) {
 							t.Error(err)
 						}
 					})
+					if change.name == "deleted and put again" {
+						ids = ids[len(ids)-1:] // the others may be for the one that was deleted
+					}
 					var was []string
 					for i := range 500 {
 						if i == 100 { // all know
