@@ -98,19 +98,11 @@ func (s *Store) queued(ctx context.Context, q querier, after string, most int) (
 	return ids, err
 }
 
-// earliestIn is when the first row of a lane of {id} may be claimed, or its lease ends.
-func (s *Store) earliestIn(class string) string {
-	if s.dialect == PostgreSQL {
-		return earliestOf("{id}", class, "-9223372036854775808")
-	}
-	return "(SELECT due_at FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class = " + class + " ORDER BY due_at LIMIT 1)"
-}
-
 // countBacklogs adds what waits for the endpoints to res, leaving out those for which nothing does.
 func (s *Store) countBacklogs(ctx context.Context, q querier, req *webhook.BacklogRequest, ids []string, res *webhook.BacklogResult) error {
 	// One counted even when nobody asks: it tells whether there is any.
 	fill := strings.NewReplacer("{blocked}", strconv.Itoa(maxBlocked), "{most}", strconv.Itoa(max(req.Count, 1)))
-	counts := strings.NewReplacer("{fresh}", s.earliestIn("0"), "{retry}", s.earliestIn("1")).Replace(backlogCounts)
+	counts := strings.NewReplacer("{fresh}", s.earliest("0"), "{retry}", s.earliest("1")).Replace(backlogCounts)
 	text, args := "SELECT e.id,"+strings.ReplaceAll(counts, "{id}", "e.id")+" FROM unnest(?::text[]) AS e(id)", []any{textArray(ids, self)}
 	if s.dialect != PostgreSQL {
 		// In a derived table, MariaDB knows nothing of the row outside: each endpoint is a statement, joined with the others.
@@ -160,6 +152,14 @@ func (s *Store) countBacklogs(ctx context.Context, q querier, req *webhook.Backl
 		}
 	}
 	return err
+}
+
+// earliest is the smallest due time or lease end in a lane of the endpoint {id}.
+func (s *Store) earliest(class string) string {
+	if s.dialect == PostgreSQL {
+		return earliestOf("{id}", class, "-9223372036854775808")
+	}
+	return "(SELECT due_at FROM {prefix}queue {due} WHERE endpoint_id = {id} AND class = " + class + " ORDER BY due_at LIMIT 1)"
 }
 
 // BlockedKeys implements [webhook.LifeStore].
