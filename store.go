@@ -192,7 +192,7 @@ type LaneStatus struct {
 	HeldUntil time.Time // when the hold ends by itself; zero: when somebody ends it
 	RateUntil time.Time // set when the rate cut the claim short, or NotBefore lies ahead: when the next is allowed
 	More      bool      // there may be more due rows now
-	NextFrom  time.Time // From for the next claim of this lane, until Lanes gives a new Earliest; zero: none
+	NextFrom  time.Time // From for the next claim of this lane, until Lanes gives a new From; zero: none
 }
 
 // ExtendRequest is the argument of [Store.Extend].

@@ -31,7 +31,7 @@ type EndRequest struct {
 	EventID    string // those of an event
 	DeliveryID string // this one
 	Expired    bool   // those whose ExpiresAt has come, earliest first; one that an earlier request met leased perhaps only when that lease would have ended
-	EndpointID string // of its unfinished ones the Oldest, earliest due first; leased ones are passed over unless Leased
+	EndpointID string // of its unfinished ones the Oldest, earliest due first as Claim has it; leased ones are passed over unless Leased
 	Oldest     int    // with EndpointID, at least 1: how many
 	Leased     bool   // what is leased as well
 	Next       State  // Canceled or Expired

@@ -20,7 +20,7 @@ const (
 	endEvent    = `SELECT id, finished_at FROM {prefix}delivery WHERE event_id = ? ORDER BY id`
 	endDelivery = `SELECT id, finished_at FROM {prefix}delivery WHERE id = ?`
 
-	endOldest = `SELECT id, {until} FROM {prefix}queue {due} WHERE endpoint_id = ? AND class = ?
+	endOldest = `SELECT id, due_at FROM {prefix}queue {due} WHERE endpoint_id = ? AND class = ?
 	AND (owner IS NULL OR {until} <= ?) AND (expires_at IS NULL OR expires_at <> 0) ORDER BY due_at LIMIT {limit}`
 
 	// In order of ID, as completions do.

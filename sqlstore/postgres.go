@@ -27,7 +27,8 @@ var postgresStatements = statements{
 
 	digests: `SELECT id, digest FROM {prefix}event_id WHERE id = ANY($1::text[])`,
 
-	// One probe of the index a lane. Classes beyond 1 are no lanes and are jumped over as one.
+	// One probe of the index a lane. Classes beyond 1 are no lanes and are jumped over as one. None is below 0: said, because the planner then expects
+	// few lanes, and does not compile the statement for what it thinks is leased in each.
 	lanes: `
 WITH RECURSIVE hop AS (
 	(SELECT endpoint_id, class, due_at, leased_until FROM {prefix}queue WHERE (endpoint_id, class) > ($1::text, $2::smallint)
@@ -40,7 +41,7 @@ WITH RECURSIVE hop AS (
 	) n
 )
 SELECT endpoint_id, class, CASE WHEN leased_until IS NULL THEN due_at ELSE ` + earliestOf("hop.endpoint_id", "hop.class", "hop.due_at") + ` END, due_at
-FROM hop WHERE class <= 1 LIMIT $3::int`,
+FROM hop WHERE class BETWEEN 0 AND 1 LIMIT $3::int`,
 
 	// The switch lasts until the transaction ends.
 	holds: `

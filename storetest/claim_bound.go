@@ -15,7 +15,7 @@ func claimBoundCases() []Case {
 		{"Claim/LaneStatuses", "per LaneClaim, in request order", needStore, claimStatuses},
 		{"Claim/More", "there may be more due rows now", needStore, claimMore},
 		{"Claim/From", "leave out what was due before: a bound on work", needStore, claimFrom},
-		{"Claim/NextFrom", "From for the next claim of this lane, until Lanes gives a new Earliest; zero: none", needStore, claimNextFrom},
+		{"Claim/NextFrom", "From for the next claim of this lane, until Lanes gives a new From; zero: none", needStore, claimNextFrom},
 		{"Claim/BehindParked", "of an ordering key, only the delivery with no unfinished predecessor is returned", needStore, claimBehindParked},
 	}
 }

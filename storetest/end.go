@@ -44,7 +44,7 @@ func endCases() []Case {
 		{"End/OrderedRetry", turn, need | needQuery, endOrderedRetry},
 		{"End/BehindDeadLetter", endPlace, need | needHold | needQuery, endBehindDeadLetter},
 		{"End/BlockingDeadLetter", "What is final already is not touched", need | needHold, endBlockingDeadLetter},
-		{"End/Oldest", "of its unfinished ones the Oldest, earliest due first; leased ones are passed over unless Leased", need, endOldest},
+		{"End/Oldest", "of its unfinished ones the Oldest, earliest due first as Claim has it; leased ones are passed over unless Leased", need, endOldest},
 		{"End/OldestLeased", "leased ones are passed over unless Leased … what is leased as well", need, endOldestLeased},
 		{"Complete/EndedKeepsRecord", endOut, need | needQuery, completeEndedKeepsRecord},
 		{"Complete/EndedRepeated", endOut + " … an outcome whose attempt is already recorded under its token is answered as before and recorded once", need | needQuery, completeEndedRepeated},
@@ -444,6 +444,18 @@ func endOldestLeased(e *env) {
 	e.same("ended beside the lease", deliveryIDs(res.Ended), []string{"d2"})
 	res = e.end(webhook.EndRequest{Now: at(time.Second), EndpointID: "a", Oldest: 9, Leased: true})
 	e.same("ended with the lease", sorted(deliveryIDs(res.Ended)), []string{"d1", "d3"})
+
+	// Three whose lease ran out at a minute, one due at 30 s, and in the other lane one due at 45 s, which is the oldest by no account.
+	e.put(at(0), event("e2", toAt("b", "r1", at(0))))
+	o := ended(e.one("r1", at(0), fresh("b")), at(0), webhook.RetryScheduled)
+	o.DueAt = at(45 * time.Second)
+	e.apply(at(0), o)
+	e.put(at(0), event("e3", toAt("b", "l1", at(0)), toAt("b", "l2", at(0)), toAt("b", "l3", at(0)), toAt("b", "w1", at(30*time.Second))))
+	e.all(at(0), []string{"l1", "l2", "l3"}, fresh("b"))
+	res = e.end(webhook.EndRequest{Now: at(time.Hour), EndpointID: "b", Oldest: 1})
+	if ids := deliveryIDs(res.Ended); len(ids) != 1 || ids[0] == "r1" {
+		e.failf("ended %v, want the oldest", ids)
+	}
 }
 
 func completeEndedKeepsRecord(e *env) {

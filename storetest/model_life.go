@@ -66,6 +66,9 @@ func (m *model) ended(req *webhook.EndRequest, res *webhook.EndResult) error {
 			return fmt.Errorf("ended %s: not in its turn", d.ID)
 		}
 		last, done[r] = endKey(req, r), true
+		if req.EndpointID != "" {
+			last = r.dueAt // what is or was leased has its turn by this, or by its lease's end
+		}
 	}
 	for _, r := range must {
 		if endKey(req, r).Before(last) && !done[r] {

@@ -251,9 +251,15 @@ func (b *bench) faultsPostgres(t *testing.T, st statement, most int) (faults []s
 	if err := tx.QueryRow("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+st.text, st.args...).Scan(&doc); err != nil {
 		t.Fatalf("explain: %v\n%s", err, st.text)
 	}
-	var plans []struct{ Plan pgNode }
+	var plans []struct {
+		Plan pgNode
+		JIT  json.RawMessage
+	}
 	if err := json.Unmarshal(doc, &plans); err != nil {
 		t.Fatal(err)
+	}
+	if plans[0].JIT != nil {
+		faults = append(faults, "compiled")
 	}
 	var walk func(n pgNode)
 	walk = func(n pgNode) {

@@ -140,7 +140,11 @@ func (c *childDB) read(t *testing.T, prefix string) *ledger {
 		byID[id].tries = append(byID[id].tries, a)
 		return err
 	})
-	each("SELECT id, owner, due_at FROM webhook_queue", func(r *sql.Rows) error {
+	until := "due_at"
+	if c.dialect == sqlstore.PostgreSQL {
+		until = "coalesce(leased_until, due_at)"
+	}
+	each("SELECT id, owner, "+until+" FROM webhook_queue", func(r *sql.Rows) error {
 		var id string
 		var owner sql.NullString
 		var due int64

@@ -72,8 +72,8 @@ CREATE TABLE {prefix}queue (
 	reason      text,
 	replay      text COLLATE "C",
 	replay_of   text COLLATE "C"
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
-	autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
+	autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0); -- a page holds all its rows twice, the second time leased
 CREATE INDEX {name}queue_due ON {prefix}queue (endpoint_id, class, due_at);
 CREATE UNIQUE INDEX {name}queue_order ON {prefix}queue (endpoint_id, order_key, seq) WHERE order_key IS NOT NULL;
 
