@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -94,7 +95,12 @@ func (p *profiler) start(name string) (stop func() error) {
 	}
 	runtime.SetMutexProfileFraction(5)
 	runtime.SetBlockProfileRate(int(10 * time.Microsecond))
-	f, err := os.Create(filepath.Join(p.dir, name+".cpu.pprof"))
+	runtime.GC() // what is allocated is in the profile from the end of a collection
+	err := p.write(name, "allocs-before", "allocs")
+	var f *os.File
+	if err == nil {
+		f, err = os.Create(filepath.Join(p.dir, name+".cpu.pprof"))
+	}
 	if err == nil {
 		err = pprof.StartCPUProfile(f)
 	}
@@ -107,17 +113,20 @@ func (p *profiler) start(name string) (stop func() error) {
 			return err
 		}
 		for _, kind := range []string{"allocs", "mutex", "block"} {
-			f, err := os.Create(filepath.Join(p.dir, name+"."+kind+".pprof"))
-			if err != nil {
-				return err
-			}
-			if err := pprof.Lookup(kind).WriteTo(f, 0); err != nil {
-				return err
-			}
-			if err := f.Close(); err != nil {
+			if err := p.write(name, kind, kind); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
+}
+
+// write writes one profile of the process so far. Allocations of a drain are those of "allocs" without those of "allocs-before"
+// (go tool pprof -base).
+func (p *profiler) write(name, as, kind string) error {
+	f, err := os.Create(filepath.Join(p.dir, name+"."+as+".pprof"))
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.Lookup(kind).WriteTo(f, 0), f.Close())
 }
