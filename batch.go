@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -13,10 +14,13 @@ const (
 	batchEvents   = 500
 	batchBytes    = 8 << 20
 	commitTimeout = 15 * time.Second
+
+	regatherPart   = 32  // of the time that a commit took is spent at most on waiting for who is to come again
+	regatherYields = 256 // at most without anybody coming: where time stands still, as in a test of virtual time
 )
 
-// batcher commits concurrent sends together: whoever arrives while a commit is under way shares the next. A lone caller
-// waits for nobody. The goroutine that commits lives only while there is something to commit.
+// batcher commits concurrent sends together: whoever arrives while a commit is under way shares the next, with those that send again as
+// soon as it has ended. A lone caller waits for nobody. The goroutine that commits lives only while there is something to commit.
 type batcher struct {
 	d       *Dispatcher
 	mu      sync.Mutex
@@ -92,10 +96,36 @@ func (b *batcher) take() []*sendCall {
 
 func (b *batcher) commitAll() {
 	for calls := b.take(); len(calls) > 0; calls = b.take() {
+		began := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 		b.commit(ctx, calls)
 		cancel()
+		b.regather(len(calls), time.Since(began)/regatherPart)
 	}
+}
+
+// regather lets the callers that were answered just now come again, if that is what they do, before the next commit begins. Else they and
+// those that came meanwhile would take turns, half of all in each commit. It ends when as many have come, or none for the time given.
+func (b *batcher) regather(answered int, patience time.Duration) {
+	if answered < 2 { // who sends alone has nobody to wait for
+		return
+	}
+	n, last := b.waiting(), time.Now()
+	for enough, idle := n+answered, 0; n < enough && idle < regatherYields; idle++ {
+		runtime.Gosched()
+		now, came := time.Now(), b.waiting()
+		if came > n {
+			n, last, idle = came, now, 0
+		} else if now.Sub(last) >= patience {
+			return
+		}
+	}
+}
+
+func (b *batcher) waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.pending)
 }
 
 // commit writes a batch. On an error it tries the halves by themselves, so that a caller whose events the store cannot take

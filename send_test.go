@@ -103,6 +103,30 @@ func TestGroupCommit(t *testing.T) {
 	})
 }
 
+// Callers that send again as soon as they are answered share each commit: they do not take turns, half of them in each.
+func TestGroupCommitOfThoseThatSendAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const senders, each = 16, 50
+		store := &slowStore{Store: memstore.New(), delay: 10 * time.Millisecond}
+		d := sender(t, store, endpoint(t, "acme"))
+		var wg sync.WaitGroup
+		for range senders {
+			wg.Go(func() {
+				for range each {
+					if _, err := d.Send(t.Context(), webhook.Event{Type: "x"}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		// Taking turns they need twice as many as each of them sends.
+		if n := store.calls.Load(); n > each*3/2 {
+			t.Errorf("%d senders of %d events each took %d commits, want about %[2]d", senders, each, n)
+		}
+	})
+}
+
 // One poisoned event fails alone.
 func TestPoisonedEventFailsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 const (
 	maxText  = 255      // bytes of an ID, type, tenant or key: what MySQL's columns hold
-	maxRows  = 500      // rows in one statement
+	maxRows  = 512      // rows in one statement
 	maxBytes = 16 << 20 // payload in one statement, unless one event alone is larger
 )
 
