@@ -43,6 +43,7 @@ type backlogBench struct {
 	receiver *receiver
 	table    *table
 	batch    int // of rows made, so that their IDs differ
+	profile  *profiler
 }
 
 func backlogOn(o *options, name string, r *receiver, t *table) error {
@@ -52,7 +53,7 @@ func backlogOn(o *options, name string, r *receiver, t *table) error {
 	}
 	defer stop()
 	few, many := backends[0], backends[1]
-	b := &backlogBench{each: o.backlog / backlogRatio / 2, receiver: r, table: t}
+	b := &backlogBench{each: o.backlog / backlogRatio / 2, receiver: r, table: t, profile: &profiler{o.profile}}
 	t.atLeast(many.name, "deliveries/s, many / few", 0.95)
 	t.atMost(many.name, "claim ms a row, many / few", 1.3)
 	t.atMost(many.name, "claim ms, many / few", 1.3)
@@ -67,7 +68,7 @@ func backlogOn(o *options, name string, r *receiver, t *table) error {
 			if err := b.fill(be, b.each); err != nil {
 				return err
 			}
-			if got[i], err = b.round(be); err != nil {
+			if got[i], err = b.round(be, fmt.Sprintf("%s, %s, round %d", be.name, []string{"few", "many"}[i], round)); err != nil {
 				return fmt.Errorf("round %d: %w", round, err)
 			}
 		}
@@ -122,13 +123,14 @@ func (be *backend) fillDue(ctx context.Context, prefix string, n int, due time.T
 	})
 }
 
-// round runs a dispatcher until it has delivered a round's share.
-func (b *backlogBench) round(be *backend) (f backlogFigures, err error) {
+// round runs a dispatcher until it has delivered a round's share. name is that of its profiles.
+func (b *backlogBench) round(be *backend, name string) (f backlogFigures, err error) {
 	s := &ours{be: be}
 	if err := s.openFor(b.receiver.url, backlogEndpoints, func(i int) string { return fmt.Sprintf("waiting-%09d", i) }); err != nil {
 		return f, err
 	}
 	runtime.GC()
+	stopProfile := b.profile.start(name)
 	claims, claimed, took := be.store.claims.Load(), be.store.claimed.Load(), be.store.claimTime.Load()
 	began := time.Now()
 	if err := s.run(); err != nil {
@@ -139,6 +141,9 @@ func (b *backlogBench) round(be *backend) (f backlogFigures, err error) {
 		return f, err
 	}
 	f.rate = float64(b.each) / time.Since(began).Seconds()
+	if err := stopProfile(); err != nil {
+		return f, err
+	}
 	inClaims := float64(be.store.claimTime.Load()-took) / float64(time.Millisecond)
 	f.claim = inClaims / float64(be.store.claims.Load()-claims)
 	f.claimRow = inClaims / float64(be.store.claimed.Load()-claimed)
