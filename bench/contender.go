@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -96,13 +97,14 @@ func (c *contest) round(e *entry) (err error) {
 
 // enqueue measures n sends, each durable, from so many goroutines.
 func (c *contest) enqueue(e *entry, column string, n int, left *int, goroutines int) error {
+	stopProfile := c.profile.start(e.name + ", " + strings.ReplaceAll(column, "/s", ""))
 	began := time.Now()
 	if err := sendMany(c.numbers(n), n, goroutines, e.send); err != nil {
 		return err
 	}
 	c.table.add(e.name, column, float64(n)/time.Since(began).Seconds())
 	*left -= n
-	return nil
+	return stopProfile()
 }
 
 // both measures sending one at a time while the same process delivers, until the last one is recorded.
@@ -112,6 +114,7 @@ func (c *contest) both(e *entry) (n int, err error) {
 	if e.calls != nil {
 		calls = e.calls()
 	}
+	stopProfile := c.profile.start(e.name + ", " + strings.ReplaceAll(bothColumn, "/s", ""))
 	began := time.Now()
 	if err := sendMany(c.numbers(n), n, singleSenders, e.send); err != nil {
 		return n, err
@@ -120,6 +123,9 @@ func (c *contest) both(e *entry) (n int, err error) {
 		return n, err
 	}
 	c.table.add(e.name, bothColumn, float64(n)/time.Since(began).Seconds())
+	if err := stopProfile(); err != nil {
+		return n, err
+	}
 	if e.calls != nil {
 		c.table.add(e.name, "transactions a delivery, enqueue+deliver", float64(e.calls()-calls)/float64(n))
 	}
