@@ -15,8 +15,9 @@ const (
 	batchBytes    = 8 << 20
 	commitTimeout = 15 * time.Second
 
-	regatherPart   = 32  // of the time that a commit took is spent at most on waiting for who is to come again
-	regatherYields = 256 // at most without anybody coming: where time stands still, as in a test of virtual time
+	regatherPatience = 50 * time.Microsecond // without anybody coming: the processor is not given back meanwhile
+	regatherMost     = 2 * time.Millisecond
+	regatherYields   = 256 // without anybody coming where time stands still, as in a test of virtual time
 )
 
 // batcher commits concurrent sends together: whoever arrives while a commit is under way shares the next, with those that send again as
@@ -100,23 +101,27 @@ func (b *batcher) commitAll() {
 		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 		b.commit(ctx, calls)
 		cancel()
-		b.regather(len(calls), time.Since(began)/regatherPart)
+		b.regather(len(calls), time.Since(began))
 	}
 }
 
 // regather lets the callers that were answered just now come again, if that is what they do, before the next commit begins. Else they and
-// those that came meanwhile would take turns, half of all in each commit. It ends when as many have come, or none for the time given.
-func (b *batcher) regather(answered int, patience time.Duration) {
+// those that came meanwhile would take turns, half of all in each commit. It ends when as many have come, when none comes any more, and in
+// any case after a small part of what the commit took.
+func (b *batcher) regather(answered int, took time.Duration) {
 	if answered < 2 { // who sends alone has nobody to wait for
 		return
 	}
-	n, last := b.waiting(), time.Now()
+	patience, most := min(took/32, regatherPatience), min(took/4, regatherMost)
+	began := time.Now()
+	n, last := b.waiting(), began
 	for enough, idle := n+answered, 0; n < enough && idle < regatherYields; idle++ {
 		runtime.Gosched()
 		now, came := time.Now(), b.waiting()
 		if came > n {
 			n, last, idle = came, now, 0
-		} else if now.Sub(last) >= patience {
+		}
+		if now.Sub(last) >= patience || now.Sub(began) >= most {
 			return
 		}
 	}
