@@ -15,9 +15,9 @@ const (
 	batchBytes    = 8 << 20
 	commitTimeout = 15 * time.Second
 
-	regatherPatience = 50 * time.Microsecond // without anybody coming: the processor is not given back meanwhile
-	regatherMost     = 2 * time.Millisecond
-	regatherYields   = 256 // without anybody coming where time stands still, as in a test of virtual time
+	regatherPatience = 50 * time.Microsecond // without anybody coming; waiting keeps a processor
+	regatherMost     = 2 * time.Millisecond  // in all
+	regatherYields   = 256                   // without anybody coming where time stands still, as in a test of virtual time
 )
 
 // batcher commits concurrent sends together: whoever arrives while a commit is under way shares the next, with those that send again as
@@ -106,8 +106,8 @@ func (b *batcher) commitAll() {
 }
 
 // regather lets the callers that were answered just now come again, if that is what they do, before the next commit begins. Else they and
-// those that came meanwhile would take turns, half of all in each commit. It ends when as many have come, when none comes any more, and in
-// any case after a small part of what the commit took.
+// those that came meanwhile would take turns, half of all in each commit. It ends when as many have come, when none comes for a while, and in any
+// case after a quarter of what the commit took: those that did come wait meanwhile.
 func (b *batcher) regather(answered int, took time.Duration) {
 	if answered < 2 { // who sends alone has nobody to wait for
 		return
@@ -127,6 +127,7 @@ func (b *batcher) regather(answered int, took time.Duration) {
 	}
 }
 
+// waiting is how many calls the next commit can take already.
 func (b *batcher) waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -110,7 +110,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.BoolVar(&o.statements, "statements", false, "dispatch: what each statement of the drain cost on PostgreSQL, by pg_stat_statements; this slows it down")
 	fs.StringVar(&o.json, "json", "", "write all figures to this file")
 	fs.StringVar(&o.svg, "svg", "", "write pictures of drains and latencies to this folder")
-	fs.StringVar(&o.profile, "profile", "", "dispatch, backlog: write profiles of the drains to this folder")
+	fs.StringVar(&o.profile, "profile", "", "dispatch, backlog: write profiles of enqueueing and of the drains to this folder")
 	fs.DurationVar(&o.limit, "limit", 2*time.Hour, "give up after this long")
 	return o, fs.Parse(args)
 }
