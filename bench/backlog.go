@@ -10,7 +10,7 @@ import (
 )
 
 // A backlog of so many deliveries is compared with one of a hundredth. A round delivers half as many as the small one has, on both,
-// so that the claims on the small one do not run dry.
+// and both are filled up before it, so that the claims on the small one do not run dry: they cost as much as those on the large one.
 const (
 	backlogRatio     = 100
 	backlogEndpoints = 16
@@ -26,15 +26,21 @@ func measureBacklog(o *options) ([]*table, error) {
 	defer r.stop()
 	t := newTable(fmt.Sprintf("Drains of %d from among %d that wait, all due, and from among %d; %d times",
 		o.backlog/backlogRatio/2, o.backlog, o.backlog/backlogRatio, o.rounds*backlogTurns))
+	tables := []*table{t}
+	var statements *table
+	if o.statements {
+		statements = newTable("Statements of those drains on PostgreSQL, a delivery")
+		tables = append(tables, statements)
+	}
 	for _, name := range splitNames(o.stores) {
 		if name != "sqlite" && name != "postgres" {
 			continue
 		}
-		if err := backlogOn(o, name, r, t); err != nil {
-			return []*table{t}, fmt.Errorf("%s: %w", name, err)
+		if err := backlogOn(o, name, r, t, statements); err != nil {
+			return tables, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return []*table{t}, nil
+	return tables, nil
 }
 
 // backlogBench is two stores of a kind, which take turns.
@@ -44,16 +50,22 @@ type backlogBench struct {
 	table    *table
 	batch    int // of rows made, so that their IDs differ
 	profile  *profiler
+
+	statements *table // nil: not told
 }
 
-func backlogOn(o *options, name string, r *receiver, t *table) error {
-	backends, stop, err := openBackends(name + "," + name)
+func backlogOn(o *options, name string, r *receiver, t, statements *table) error {
+	var settings []string
+	if o.statements {
+		settings = statementSettings
+	}
+	backends, stop, err := openBackends(name+","+name, settings...)
 	if err != nil {
 		return err
 	}
 	defer stop()
 	few, many := backends[0], backends[1]
-	b := &backlogBench{each: o.backlog / backlogRatio / 2, receiver: r, table: t, profile: &profiler{o.profile}}
+	b := &backlogBench{each: o.backlog / backlogRatio / 2, receiver: r, table: t, profile: &profiler{o.profile}, statements: statements}
 	t.atLeast(many.name, "deliveries/s, many / few", 0.95)
 	t.atMost(many.name, "claim ms a row, many / few", 1.3)
 	t.atMost(many.name, "claim ms, many / few", 1.3)
@@ -62,14 +74,24 @@ func backlogOn(o *options, name string, r *receiver, t *table) error {
 		return err
 	}
 	slog.Info("bench: filled", slog.String("store", many.name), slog.Duration("took", time.Since(began)))
+	// What was delivered since they were filled up is more than was waited for: claims are ahead.
+	gone := [2]int{b.each, b.each}
 	for round := range o.rounds*backlogTurns + 1 { // the first is to warm up
 		var got [2]backlogFigures
 		for i, be := range []*backend{few, many} {
-			if err := b.fill(be, b.each); err != nil {
+			if err := b.fill(be, gone[i]); err != nil {
 				return err
 			}
-			if got[i], err = b.round(be, fmt.Sprintf("%s, %s, round %d", be.name, []string{"few", "many"}[i], round)); err != nil {
+			delivered := be.store.delivered.Load()
+			which := []string{"few", "many"}[i]
+			if got[i], err = b.round(be, fmt.Sprintf("%s, %s, round %d", be.name, which, round)); err != nil {
 				return fmt.Errorf("round %d: %w", round, err)
+			}
+			gone[i] = int(be.store.delivered.Load() - delivered)
+			if b.statements != nil && round > 0 {
+				if err := be.readStatements(b.statements, which+", ", b.each); err != nil {
+					return err
+				}
 			}
 		}
 		if round > 0 {
@@ -128,6 +150,11 @@ func (b *backlogBench) round(be *backend, name string) (f backlogFigures, err er
 	s := &ours{be: be}
 	if err := s.openFor(b.receiver.url, backlogEndpoints, func(i int) string { return fmt.Sprintf("waiting-%09d", i) }); err != nil {
 		return f, err
+	}
+	if b.statements != nil {
+		if err := be.resetStatements(); err != nil {
+			return f, err
+		}
 	}
 	runtime.GC()
 	stopProfile := b.profile.start(name)

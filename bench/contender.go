@@ -139,8 +139,11 @@ func (c *contest) drain(e *entry, n int, column string, meters bool) error {
 	if err != nil {
 		return err
 	}
-	if err := c.resetStatements(e); err != nil {
-		return err
+	tellsStatements := c.statements != nil && e.be != nil
+	if tellsStatements {
+		if err := e.be.resetStatements(); err != nil {
+			return err
+		}
 	}
 	stopProfile := c.profile.start(e.name)
 	began := time.Now()
@@ -151,8 +154,13 @@ func (c *contest) drain(e *entry, n int, column string, meters bool) error {
 		return err
 	}
 	c.table.add(e.name, column, float64(n)/time.Since(began).Seconds())
-	if err := errors.Join(stopProfile(), c.readStatements(e)); err != nil {
+	if err := stopProfile(); err != nil {
 		return err
+	}
+	if tellsStatements {
+		if err := e.be.readStatements(c.statements, "", n); err != nil {
+			return err
+		}
 	}
 	if meters {
 		if err := m.read(c.table, e.name, n); err != nil {

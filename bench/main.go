@@ -51,6 +51,7 @@ type options struct {
 	rawSenders int
 	ordered    bool
 	statements bool
+	noHealth   bool
 	json       string
 	svg        string
 	profile    string
@@ -107,7 +108,8 @@ func parseOptions(args []string) (*options, error) {
 	fs.IntVar(&o.senders, "senders", 0, "attempts under way at once in all; 0: the library's default")
 	fs.IntVar(&o.rawSenders, "raw-senders", 64, "goroutines of net/http without a store")
 	fs.BoolVar(&o.ordered, "ordered", false, "claim: give every delivery an ordering key of its own")
-	fs.BoolVar(&o.statements, "statements", false, "dispatch: what each statement of the drain cost on PostgreSQL, by pg_stat_statements; this slows it down")
+	fs.BoolVar(&o.statements, "statements", false, "dispatch, backlog: what each statement of the drains cost on PostgreSQL, by pg_stat_statements; this slows them down")
+	fs.BoolVar(&o.noHealth, "no-health", false, "noisy, million: do not slow the hanging endpoints down, as the default policy does")
 	fs.StringVar(&o.json, "json", "", "write all figures to this file")
 	fs.StringVar(&o.svg, "svg", "", "write pictures of drains and latencies to this folder")
 	fs.StringVar(&o.profile, "profile", "", "dispatch, backlog: write profiles of enqueueing and of the drains to this folder")

@@ -13,7 +13,7 @@ import (
 
 const (
 	hangTimeout = 3 * time.Second
-	noisyRounds = 5
+	noisyRounds = 5               // at least
 	noisyTime   = 5 * time.Second // of load in a round
 	noisySettle = 2 * time.Second // before it: attempts hang, and are known to
 )
@@ -25,17 +25,19 @@ type noisyCase struct {
 	hanging   int // of those
 	waiting   int // deliveries for each of those
 	age       time.Duration
+	rounds    int
+	noHealth  bool // hanging endpoints are not slowed down
 }
 
 var noisyCases = []noisyCase{
-	{"1 of 10 hangs, 10,000 waiting", 10, 1, 10_000, 0},
-	{"10 of 100 hang, 1,000 waiting for each", 100, 10, 1_000, 0},
-	{"1 of 10 hangs, 10,000 waiting, an hour older", 10, 1, 10_000, time.Hour},
+	{name: "1 of 10 hangs, 10,000 waiting", endpoints: 10, hanging: 1, waiting: 10_000},
+	{name: "10 of 100 hang, 1,000 waiting for each", endpoints: 100, hanging: 10, waiting: 1_000},
+	{name: "1 of 10 hangs, 10,000 waiting, an hour older", endpoints: 10, hanging: 1, waiting: 10_000, age: time.Hour},
 }
 
 // hugeCases take long to fill: they are measured with -only million.
 var hugeCases = []noisyCase{
-	{"1 of 10 hangs, 1,000,000 waiting, an hour older", 10, 1, 1_000_000, time.Hour},
+	{name: "1 of 10 hangs, 1,000,000 waiting, an hour older", endpoints: 10, hanging: 1, waiting: 1_000_000, age: time.Hour},
 }
 
 func measureNoisy(o *options) ([]*table, error) { return measureCases(o, noisyCases) }
@@ -51,7 +53,12 @@ func measureCases(o *options, cases []noisyCase) (tables []*table, err error) {
 	}
 	defer r.stop()
 	for _, c := range cases {
-		t := newTable(fmt.Sprintf("Noisy neighbour: %s (limit %v); %d a second for the others, %d rounds", c.name, hangTimeout, lightRate, noisyRounds))
+		policy := "default health policy"
+		if c.noHealth = o.noHealth; c.noHealth {
+			policy = "no health policy"
+		}
+		c.rounds = max(o.rounds, noisyRounds)
+		t := newTable(fmt.Sprintf("Noisy neighbour: %s (limit %v, %s); %d a second for the others, %d rounds", c.name, hangTimeout, policy, lightRate, c.rounds))
 		tables = append(tables, t)
 		for _, name := range splitNames(o.stores) {
 			if err := c.measure(name, r, t); err != nil {
@@ -81,7 +88,7 @@ func (c *noisyCase) measure(name string, r *receiver, t *table) error {
 	}
 	runtime.GC()
 	var number int // of the next event
-	for round := range noisyRounds + 1 {
+	for round := range c.rounds + 1 {
 		var p99 [2]time.Duration
 		for i, be := range []*backend{quiet, noisy} {
 			f, err := c.round(&number, be, r)
@@ -127,10 +134,12 @@ func (c *noisyCase) dispatcher(be *backend, r *receiver) (*webhook.Dispatcher, e
 	for i := range c.endpoints {
 		ep := webhook.Endpoint{
 			ID: endpointID(i), URL: fmt.Sprintf("%s/%d", r.url, i), Secrets: []webhook.Secret{secret}, Types: []string{eventType(i)},
-			Health: webhook.NoHealth(), // it would slow them down
 		}
 		if i < c.hanging {
 			ep.URL, ep.Timeout = r.url+"/hang", hangTimeout
+		}
+		if c.noHealth {
+			ep.Health = webhook.NoHealth()
 		}
 		opts.Endpoints = append(opts.Endpoints, ep)
 	}
