@@ -363,15 +363,16 @@ func (l *lanes) limit(roomy []string) (n, few int, all []string) {
 }
 
 // allowance is as many as there are idle senders, and up to four more for each sender as far as their payloads have room in
-// memory. Less than a quarter of that is none. Items of endpoints that have no free slot do not count: room bounds them.
+// memory. Less than one for every other sender is none: not worth a claim. Were it more, claims would come too seldom for tenants that
+// send little. Items of endpoints that have no free slot do not count: room bounds them.
 func (l *lanes) allowance() int {
 	size := max(l.typical, 1)
-	most := min(4*l.senders, prefetchBytes/size+1)
-	n := min(l.idle+most-l.startable-l.reserved, (prefetchBytes-l.bytes)/size)
+	room := prefetchBytes/size + 1
+	n := min(l.idle+min(4*l.senders, room)-l.startable-l.reserved, (prefetchBytes-l.bytes)/size)
 	switch {
 	case l.bytes == 0:
 		return max(n, 1) // however large
-	case n < (most+3)/4 && l.startable > 0:
+	case n < (min(2*l.senders, room)+3)/4 && l.startable > 0:
 		return 0
 	}
 	return max(n, 0)
