@@ -9,7 +9,7 @@ import (
 // How far ahead of its senders an endpoint may have deliveries claimed and waiting in memory.
 const (
 	prefetchTime  = 250 * time.Millisecond // as many as its senders are expected to start in this time …
-	prefetchMost  = 1024                   // … and no more than this
+	prefetchMost  = 512                    // … and no more than this
 	prefetchBytes = 64 << 20               // payloads waiting in memory, over all endpoints
 
 	// limitedTime is what may be claimed ahead for an endpoint with a rate, in terms of that rate: each has its token already.
@@ -362,17 +362,16 @@ func (l *lanes) limit(roomy []string) (n, few int, all []string) {
 	return n, few, roomy
 }
 
-// allowance is as many as there are idle senders, and up to four more for each sender as far as their payloads have room in
-// memory. Less than one for every other sender is none: not worth a claim. Were it more, claims would come too seldom for tenants that
-// send little. Items of endpoints that have no free slot do not count: room bounds them.
+// allowance is as many as there are idle senders, and up to two more for each sender as far as their payloads have room in
+// memory. Less than a quarter of that is none. Items of endpoints that have no free slot do not count: room bounds them.
 func (l *lanes) allowance() int {
 	size := max(l.typical, 1)
-	room := prefetchBytes/size + 1
-	n := min(l.idle+min(4*l.senders, room)-l.startable-l.reserved, (prefetchBytes-l.bytes)/size)
+	most := min(2*l.senders, prefetchBytes/size+1)
+	n := min(l.idle+most-l.startable-l.reserved, (prefetchBytes-l.bytes)/size)
 	switch {
 	case l.bytes == 0:
 		return max(n, 1) // however large
-	case n < (min(2*l.senders, room)+3)/4 && l.startable > 0:
+	case n < (most+3)/4 && l.startable > 0:
 		return 0
 	}
 	return max(n, 0)
