@@ -164,6 +164,7 @@ func newTransport(o *clientOptions, guarded bool) http.RoundTripper {
 		return &h1.Transport{
 			Dial: dial, TLS: config, HandshakeTimeout: handshakeTimeout,
 			IdleTimeout: idleTimeout, MaxIdle: idle, MaxIdlePerHost: senders, MaxHeader: maxAnswerHeader,
+			Fields: []string{"Retry-After"},
 		}
 	}
 	return newProxied(o, config, dial, senders, idle)

@@ -28,9 +28,11 @@ type completer struct {
 	wake    chan struct{}
 	mu      sync.Mutex
 	pending []finished
-	urgent  bool      // something waits for the outcome: do not linger
-	dropped int       // outcomes for which there was no room when Run ended
-	failing time.Time // since when nothing can be recorded; zero: all is well
+	spare   []finished      // empty; what pending may be when it begins anew
+	seen    map[string]bool // empty; for take
+	urgent  bool            // something waits for the outcome: do not linger
+	dropped int             // outcomes for which there was no room when Run ended
+	failing time.Time       // since when nothing can be recorded; zero: all is well
 
 	tells bool // the store tells whom an end woke; known to the goroutine that flushes alone
 }
@@ -42,7 +44,7 @@ type finished struct {
 }
 
 func newCompleter(d *Dispatcher) *completer {
-	return &completer{d: d, slots: make(chan struct{}, completeMost), wake: make(chan struct{}, 1)}
+	return &completer{d: d, slots: make(chan struct{}, completeMost), wake: make(chan struct{}, 1), seen: make(map[string]bool)}
 }
 
 // add queues an outcome. It blocks while too many are unflushed, until ctx ends: then the outcome is dropped, and the
@@ -64,6 +66,9 @@ func (c *completer) add(ctx context.Context, f finished, urgent bool) {
 		f.item.Event = Event{ID: f.item.Event.ID} // nobody needs the payload any more
 	}
 	c.mu.Lock()
+	if c.pending == nil {
+		c.pending, c.spare = c.spare, nil
+	}
 	c.pending = append(c.pending, f)
 	n := len(c.pending)
 	c.urgent = c.urgent || urgent
@@ -105,6 +110,7 @@ func (c *completer) run(ctx context.Context, end <-chan struct{}) {
 			if !c.flush(ctx, batch) {
 				return
 			}
+			c.recycle(batch)
 			if !ended && c.size() < completeRows {
 				break
 			}
@@ -116,6 +122,14 @@ func (c *completer) run(ctx context.Context, end <-chan struct{}) {
 			c.signal()
 		}
 	}
+}
+
+// recycle takes back a batch that is recorded.
+func (c *completer) recycle(batch []finished) {
+	clear(batch)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.spare = batch[:0]
 }
 
 // abandon forgets what is not recorded when Run has ended, and reports how much that is.
@@ -166,14 +180,15 @@ func (c *completer) take() []finished {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.urgent = false
-	seen := make(map[string]bool, len(c.pending))
-	for i, f := range c.pending {
-		if i == completeMost || seen[f.outcome.DeliveryID] {
+	defer clear(c.seen)
+	for i := range c.pending {
+		id := c.pending[i].outcome.DeliveryID
+		if i == completeMost || c.seen[id] {
 			batch := c.pending[:i:i]
 			c.pending = c.pending[i:]
 			return batch
 		}
-		seen[f.outcome.DeliveryID] = true
+		c.seen[id] = true
 	}
 	batch := c.pending
 	c.pending = nil

@@ -12,59 +12,74 @@ import (
 
 // textArray is a text[].
 func textArray[T any](items []T, text func(*T) string) string {
-	b := make([]byte, 0, 2+24*len(items))
-	b = append(b, '{')
+	var b strings.Builder
+	size := 2
+	for i := range items {
+		size += len(`"",`) + len(text(&items[i]))
+	}
+	b.Grow(size)
+	b.WriteByte('{')
 	for i := range items {
 		if i > 0 {
-			b = append(b, ',')
+			b.WriteByte(',')
 		}
-		b = appendQuoted(b, text(&items[i]))
+		writeQuoted(&b, text(&items[i]))
 	}
-	return string(append(b, '}'))
+	b.WriteByte('}')
+	return b.String()
 }
 
-// appendQuoted writes an element, which is never NULL because it is quoted.
-func appendQuoted(b []byte, s string) []byte {
-	b = append(b, '"')
-	if strings.IndexByte(s, '"') < 0 && strings.IndexByte(s, '\\') < 0 {
-		b = append(b, s...)
-		return append(b, '"')
-	}
-	for i := range len(s) {
-		if s[i] == '"' || s[i] == '\\' {
-			b = append(b, '\\')
+// writeQuoted writes an element, which is never NULL because it is quoted.
+func writeQuoted(b *strings.Builder, s string) {
+	b.WriteByte('"')
+	for {
+		at := strings.IndexAny(s, `"\`)
+		if at < 0 {
+			break
 		}
-		b = append(b, s[i])
+		b.WriteString(s[:at])
+		b.WriteByte('\\')
+		b.WriteByte(s[at])
+		s = s[at+1:]
 	}
-	return append(b, '"')
+	b.WriteString(s)
+	b.WriteByte('"')
 }
 
 // optTextArray is a text[] where "" is NULL.
 func optTextArray[T any](items []T, text func(*T) string) string {
-	b := append(make([]byte, 0, 2+8*len(items)), '{')
+	var b strings.Builder
+	b.WriteByte('{')
 	for i := range items {
 		if i > 0 {
-			b = append(b, ',')
+			b.WriteByte(',')
 		}
 		if s := text(&items[i]); s == "" {
-			b = append(b, "NULL"...)
+			b.WriteString("NULL")
 		} else {
-			b = appendQuoted(b, s)
+			writeQuoted(&b, s)
 		}
 	}
-	return string(append(b, '}'))
+	b.WriteByte('}')
+	return b.String()
 }
 
 // intArray is a bigint[], int[] or smallint[].
 func intArray[T any](items []T, number func(*T) int64) string {
-	b := append(make([]byte, 0, 2+18*len(items)), '{')
+	var b strings.Builder
+	b.WriteByte('{')
+	var digits [20]byte
 	for i := range items {
-		if i > 0 {
-			b = append(b, ',')
+		text := strconv.AppendInt(digits[:0], number(&items[i]), 10)
+		if i == 0 {
+			b.Grow(2 + len(items)*(len(text)+1)) // the others are as long, mostly
+		} else {
+			b.WriteByte(',')
 		}
-		b = strconv.AppendInt(b, number(&items[i]), 10)
+		b.Write(text)
 	}
-	return string(append(b, '}'))
+	b.WriteByte('}')
+	return b.String()
 }
 
 // optIntArray is a bigint[] with NULLs.

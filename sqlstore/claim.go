@@ -183,7 +183,12 @@ func (c *claimState) apply(rows []pickedRow) {
 	left := c.req.Limit - len(c.found)
 	reached := len(rows) >= left // the statement may have stopped before later lanes
 	lastLane := -1
-	c.found = slices.Grow(c.found, min(len(rows), max(left, 0)))
+	all := len(c.found) == 0 && allLeased(rows) // mostly: what is found is what was picked
+	if all {
+		c.found = rows
+	} else {
+		c.found = slices.Grow(c.found, min(len(rows), max(left, 0)))
+	}
 	for i := range rows {
 		r := &rows[i]
 		l := &c.lanes[r.lane]
@@ -195,7 +200,9 @@ func (c *claimState) apply(rows []pickedRow) {
 		switch r.fate {
 		case fateLease:
 			l.got++
-			c.found = append(c.found, *r)
+			if !all {
+				c.found = append(c.found, *r)
+			}
 			if b := c.bucketOf(l); b != nil {
 				b.taken++
 			}
@@ -214,6 +221,15 @@ func (c *claimState) apply(rows []pickedRow) {
 			l.done = true
 		}
 	}
+}
+
+func allLeased(rows []pickedRow) bool {
+	for i := range rows {
+		if rows[i].fate != fateLease {
+			return false
+		}
+	}
+	return true
 }
 
 // result puts the answer together.

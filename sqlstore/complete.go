@@ -34,10 +34,10 @@ type outcomeRow struct {
 	reason         string
 	token, dueAt   int64
 	op, block      int64
-	tried          bool  // with an attempt
-	counted        int64 // 1 with an attempt that counts
-	attempt        webhook.Attempt
-	detail, failed string // of the attempt
+	tried          bool             // with an attempt
+	counted        int64            // 1 with an attempt that counts
+	attempt        *webhook.Attempt // not nil
+	detail, failed string           // of the attempt
 
 	hit  bool // held under its token; the fields below are its queue row's then
 	gone bool // and has been deleted already
@@ -87,10 +87,10 @@ func (s *Store) Complete(ctx context.Context, req *webhook.CompleteRequest) (*we
 }
 
 func outcomeRows(req *webhook.CompleteRequest) ([]outcomeRow, error) {
-	rows := make([]outcomeRow, len(req.Outcomes))
+	rows, noAttempt := make([]outcomeRow, len(req.Outcomes)), &webhook.Attempt{}
 	for i := range req.Outcomes {
 		o := &req.Outcomes[i]
-		r := outcomeRow{place: i, id: o.DeliveryID, token: o.Token, state: string(o.Next), reason: words(o.Reason, maxReason)}
+		r := outcomeRow{place: i, id: o.DeliveryID, token: o.Token, state: string(o.Next), reason: words(o.Reason, maxReason), attempt: noAttempt}
 		switch {
 		case o.Next.Final():
 			r.op = opEnd
@@ -115,7 +115,7 @@ func outcomeRows(req *webhook.CompleteRequest) ([]outcomeRow, error) {
 			r.dueAt = micros(o.DueAt)
 		}
 		if o.Attempt != nil {
-			if r.tried, r.attempt = true, *o.Attempt; r.op != opBack {
+			if r.tried, r.attempt = true, o.Attempt; r.op != opBack {
 				r.counted = 1
 			}
 			r.detail, r.failed = words(o.Attempt.Detail, maxDetail), words(o.Attempt.Error, maxKind)
@@ -168,7 +168,7 @@ func (r *outcomeRow) plain() bool {
 
 // attemptArgs are the values of an attempt row, in the order of its columns.
 func (r *outcomeRow) attemptArgs(late bool) []any {
-	a := &r.attempt
+	a := r.attempt
 	return []any{r.id, r.token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), optMicros(a.NextAt), late, r.failed, r.detail, a.Response}
 }
 
@@ -200,7 +200,7 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 		return err
 	}
 	err := insertEach(ctx, s, q, s.sql.deliver, delivered, func(r **outcomeRow) []any {
-		a := &(*r).attempt
+		a := (*r).attempt
 		return []any{(*r).attempts, now, (*r).token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), (*r).id}
 	})
 	if err != nil {
@@ -220,7 +220,7 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 func (r *outcomeRow) finishArgs(now int64) []any {
 	args := []any{r.state, r.reason, r.attempts, now, nil, nil, nil, nil, nil, nil, nil, nil, r.id}
 	if r.folds() {
-		a := &r.attempt
+		a := r.attempt
 		copy(args[4:], []any{r.token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), r.failed, r.detail, a.Response})
 	}
 	return args

@@ -65,7 +65,7 @@ func (s *Store) insertOrIgnore() string {
 // noteFailed is the part of PostgreSQL's completion that insertFailed is elsewhere.
 const noteFailed = `, failed AS (
 	INSERT INTO {prefix}failed (state, id, endpoint_id)
-	SELECT o.state, hit.id, hit.endpoint_id FROM hit JOIN o ON o.id = hit.id
+	SELECT o.state, hit.id, hit.endpoint_id FROM hit JOIN o ON o.n = hit.n
 	WHERE o.op = 0 AND o.state <> 'delivered' AND hit.expires_at IS DISTINCT FROM 0
 	ON CONFLICT DO NOTHING
 )`
@@ -78,12 +78,13 @@ func completeText(more string) string {
 WITH o AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::text[], $6::text[], $7::bigint[], $8::int[],
 		$9::int[], $10::int[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[], $16::bytea[], $17::int[])
-	AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response, kept)
+	WITH ORDINALITY AS o(id, token, op, block, state, reason, due_at, counted, number, status, started_at, duration, next_at, error, detail, response,
+		kept, n)
 ), gone AS (
 	DELETE FROM {prefix}queue q USING o
 	WHERE q.id = ANY($1::text[]) AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL
 		AND (o.op = 0 AND (o.block = 0 OR q.order_key IS NULL) OR q.expires_at = 0)
-	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts + o.counted AS attempts, q.expires_at
+	RETURNING o.n, q.id, q.endpoint_id, q.order_key, q.seq, q.attempts + o.counted AS attempts, q.expires_at
 ), kept AS (
 	UPDATE {prefix}queue q SET
 		owner = NULL,
@@ -96,7 +97,7 @@ WITH o AS MATERIALIZED (
 	WHERE q.id = ANY(ARRAY(SELECT id FROM o WHERE op <> 0 OR block <> 0))
 		AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL AND (o.op <> 0 OR q.order_key IS NOT NULL)
 		AND q.expires_at IS DISTINCT FROM 0
-	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.attempts, q.expires_at
+	RETURNING o.n, q.id, q.endpoint_id, q.order_key, q.seq, q.attempts, q.expires_at
 ), hit AS MATERIALIZED (
 	SELECT * FROM gone UNION ALL SELECT * FROM kept
 ), ended AS (
@@ -105,12 +106,12 @@ WITH o AS MATERIALIZED (
 		status = CASE WHEN o.kept = 1 THEN o.status END, started_at = CASE WHEN o.kept = 1 THEN o.started_at END,
 		duration = CASE WHEN o.kept = 1 THEN o.duration END, error = CASE WHEN o.kept = 1 THEN o.error END,
 		detail = CASE WHEN o.kept = 1 THEN o.detail END, response = CASE WHEN o.kept = 1 THEN o.response END
-	FROM hit JOIN o ON o.id = hit.id
+	FROM hit JOIN o ON o.n = hit.n
 	WHERE d.id = ANY(ARRAY(SELECT id FROM hit)) AND d.id = hit.id AND o.op = 0 AND d.finished_at IS NULL
 ), tried AS (
 	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
 	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM o
 	WHERE kept = 2 AND id IN (SELECT id FROM hit)
 )` + more + `
-SELECT id, endpoint_id, order_key, seq, expires_at FROM hit`
+SELECT n, CASE WHEN order_key IS NOT NULL THEN endpoint_id END, order_key, seq, expires_at FROM hit`
 }

@@ -114,11 +114,11 @@ ORDER BY 1, 2`,
 	deliver: `
 WITH o AS MATERIALIZED (
 	SELECT * FROM unnest($1::text[], $2::bigint[], $3::int[], $4::int[], $5::bigint[], $6::bigint[])
-	AS o(id, token, number, status, started_at, duration)
+	WITH ORDINALITY AS o(id, token, number, status, started_at, duration, n)
 ), gone AS (
 	DELETE FROM {prefix}queue q USING o
 	WHERE q.id = ANY($1::text[]) AND o.id = q.id AND o.token = q.token AND q.owner IS NOT NULL
-	RETURNING q.id, q.endpoint_id, q.order_key, q.seq, q.expires_at, q.attempts + 1 AS attempts,
+	RETURNING o.n, q.id, q.endpoint_id, q.order_key, q.seq, q.expires_at, q.attempts + 1 AS attempts,
 		o.token, o.number, o.status, o.started_at, o.duration
 ), ended AS (
 	UPDATE {prefix}delivery d SET state = 'delivered', reason = '', attempts = gone.attempts, finished_at = $7::bigint, token = gone.token,
@@ -126,7 +126,7 @@ WITH o AS MATERIALIZED (
 	FROM gone
 	WHERE d.id = ANY($1::text[]) AND d.id = gone.id AND d.finished_at IS NULL
 )
-SELECT id, endpoint_id, order_key, seq, expires_at FROM gone`,
+SELECT n, CASE WHEN order_key IS NOT NULL THEN endpoint_id END, order_key, seq, expires_at FROM gone`,
 
 	own: `
 SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason, expires_at FROM {prefix}queue
@@ -261,11 +261,14 @@ func joinBytes(events []newEvent) (data []byte, places []int64) {
 func (c *claimState) pickPostgres(ctx context.Context, q querier) ([]pickedRow, error) {
 	type ask struct{ place int }
 	var asks []ask
+	most := 0
 	for i := range c.lanes {
 		if c.lanes[i].cap > 0 {
 			asks = append(asks, ask{i})
+			most += c.lanes[i].cap
 		}
 	}
+	most = min(most, c.req.Limit-len(c.found))
 	lane := func(a *ask) *laneState { return &c.lanes[a.place] }
 	rows, err := q.QueryContext(ctx, c.store.sql.pick,
 		textArray(asks, func(a *ask) string { return lane(a).ask.EndpointID }),
@@ -277,7 +280,7 @@ func (c *claimState) pickPostgres(ctx context.Context, q querier) ([]pickedRow, 
 	if err != nil {
 		return nil, err
 	}
-	var picked []pickedRow
+	picked := make([]pickedRow, 0, most)
 	err = eachRow(rows, func(rows *sql.Rows) error {
 		var r pickedRow
 		var place int
@@ -302,7 +305,6 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 	if _, err := q.ExecContext(ctx, s.sql.avoidScans); err != nil {
 		return err
 	}
-	byID := byDelivery(rows)
 	var plain, other []*outcomeRow
 	for i := range rows {
 		if r := &rows[i]; r.plain() {
@@ -310,20 +312,6 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 		} else {
 			other = append(other, r)
 		}
-	}
-	read := func(rows *sql.Rows) error {
-		var id string
-		var own ownRow
-		var orderKey sql.NullString
-		var expires sql.NullInt64
-		if err := rows.Scan(&id, &own.endpointID, &orderKey, &own.seq, &expires); err != nil {
-			return err
-		}
-		own.orderKey, own.over = orderKey.String, isOver(expires)
-		if r := byID[id]; r != nil {
-			r.hit, r.ownRow = true, own
-		}
-		return nil
 	}
 	for _, part := range []struct {
 		rows []*outcomeRow
@@ -334,13 +322,29 @@ func (s *Store) completePostgres(ctx context.Context, q querier, now int64, rows
 		}
 		found, err := part.run(ctx, q, now, part.rows)
 		if err == nil {
-			err = eachRow(found, read)
+			err = readHits(found, part.rows)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return s.unfold(ctx, q, rows)
+}
+
+// readHits reads which of rows were held under their token, by their place counted from 1.
+func readHits(found *sql.Rows, rows []*outcomeRow) error {
+	return eachRow(found, func(found *sql.Rows) error {
+		var n int
+		var seq int64
+		var endpointID, orderKey sql.NullString // both, or none
+		var expires sql.NullInt64
+		err := found.Scan(&n, &endpointID, &orderKey, &seq, &expires)
+		if err == nil {
+			r := rows[n-1]
+			r.hit, r.ownRow = true, ownRow{endpointID: endpointID.String, orderKey: orderKey.String, seq: seq, over: isOver(expires)}
+		}
+		return err
+	})
 }
 
 func (s *Store) deliverPostgres(ctx context.Context, q querier, now int64, rows []*outcomeRow) (*sql.Rows, error) {

@@ -2,7 +2,7 @@
 //
 // [http.Transport] gives each connection two goroutines, and a request is handed to one and its answer back by the other. For many short
 // requests at once that is more than half of their cost. Here the caller's goroutine writes, then reads, and between requests nothing
-// runs and no buffer is kept for a connection. The wire is read by net/http all the same ([http.ReadResponse]).
+// runs and no buffer is kept for a connection. The wire is read by net/http all the same ([http.ReadResponse]), but for heads of the plainest form.
 //
 // What is left out: HTTP/2, proxies, redirects, Expect: 100-continue, cookies, compression and request trailers.
 package h1
@@ -32,6 +32,10 @@ type Transport struct {
 	MaxIdle          int           // connections kept unused; the one that waited longest goes first
 	MaxIdlePerHost   int
 	MaxHeader        int64 // bytes of all headers of an answer, those of 1xx answers included
+
+	// Fields are the headers, canonical, that answers are read for: they may be without the others, and without the text of their status.
+	// Empty: answers have all.
+	Fields []string
 
 	mu    sync.Mutex
 	hosts map[host][]*conn // idle ones, the latest last; empty until the next sweep

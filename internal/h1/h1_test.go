@@ -53,7 +53,8 @@ func answer(text string) func(int64, net.Conn) {
 }
 
 func newTransport(p *peers) *Transport {
-	return &Transport{Dial: p.dial, HandshakeTimeout: time.Second, IdleTimeout: time.Minute, MaxIdle: 8, MaxIdlePerHost: 4, MaxHeader: 1 << 10}
+	return &Transport{Dial: p.dial, HandshakeTimeout: time.Second, IdleTimeout: time.Minute, MaxIdle: 8, MaxIdlePerHost: 4, MaxHeader: 1 << 10,
+		Fields: wanted}
 }
 
 // post posts body and returns the status and what it read of the answer.
