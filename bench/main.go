@@ -112,7 +112,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.BoolVar(&o.noHealth, "no-health", false, "noisy, million: do not slow the hanging endpoints down, as the default policy does")
 	fs.StringVar(&o.json, "json", "", "write all figures to this file")
 	fs.StringVar(&o.svg, "svg", "", "write pictures of drains and latencies to this folder")
-	fs.StringVar(&o.profile, "profile", "", "dispatch, backlog: write profiles of enqueueing and of the drains to this folder")
+	fs.StringVar(&o.profile, "profile", "", "dispatch, slow, backlog: write profiles of enqueueing and of the drains to this folder")
 	fs.DurationVar(&o.limit, "limit", 2*time.Hour, "give up after this long")
 	return o, fs.Parse(args)
 }

@@ -46,7 +46,7 @@ func measureSlow(o *options) ([]*table, error) {
 		return nil, err
 	}
 	defer r.stop()
-	c := &contest{n: o.n, receiver: r}
+	c := &contest{n: o.n, receiver: r, profile: &profiler{o.profile}}
 	c.table = newTable(fmt.Sprintf("A receiver that takes %v: %d deliveries, %d rounds; net/http with %d goroutines", slowAnswer, o.n, o.rounds, rawSlow))
 	c.table.atLeast(oursRow, over(tunedRow), 1.9)
 	c.table.atLeast(asManyRow, over(tunedRow), 1.9)
