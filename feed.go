@@ -10,9 +10,10 @@ import (
 
 // Bounds of one round of the feed.
 const (
-	lanesPage  = 256 // lanes read from the store at a time
-	claimLanes = 128 // lanes named in one claim
-	claimRows  = 512 // deliveries asked for in one claim
+	lanesPage      = 256  // lanes read from the store at a time
+	claimLanes     = 128  // lanes named in one claim
+	claimRows      = 512  // deliveries asked for in one claim
+	claimRowsAlone = 1024 // the same where one tenant has all
 
 	expectFirst = 1 // delivery that an endpoint is likely to have, before anything is known
 

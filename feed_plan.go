@@ -54,14 +54,18 @@ func (f *feed) ripen() {
 // that has had its turn comes back by settle, or when lanes tells that it has room, or with the next walk.
 func (f *feed) plan() (req *ClaimRequest, cut bool) {
 	now := f.d.clock.estimate()
-	most, few, roomy := f.d.lanes.limit(f.roomy[:0])
+	ahead, rows := aheadShared, claimRows
+	if f.d.routes.haveOneTenant() {
+		ahead, rows = aheadAlone, claimRowsAlone
+	}
+	most, few, roomy := f.d.lanes.limit(ahead, f.roomy[:0])
 	for _, id := range roomy {
 		if e := f.known[id]; e != nil {
 			f.place(e, now)
 		}
 	}
 	f.roomy, f.picked = roomy, f.picked[:0]
-	most = min(most, claimRows)
+	most = min(most, rows)
 	req = &ClaimRequest{Now: now, Owner: f.d.opts.Owner}
 	if most == 0 {
 		f.planSparse(req, few)

@@ -12,6 +12,11 @@ const (
 	prefetchMost  = 512                    // … and no more than this
 	prefetchBytes = 64 << 20               // payloads waiting in memory, over all endpoints
 
+	// How many may wait for each sender: among several tenants, and where one has all. More come cheaper, but come less often, so that a tenant that sends
+	// little waits for others' claims.
+	aheadShared = 2
+	aheadAlone  = 4
+
 	// limitedTime is what may be claimed ahead for an endpoint with a rate, in terms of that rate: each has its token already.
 	limitedTime = 20 * time.Millisecond
 )
@@ -59,6 +64,7 @@ type lanes struct {
 	startable int                  // items waiting that nothing but a sender is missing for
 	bytes     int                  // size of all items waiting
 	typical   int                  // size of an item, on average
+	ahead     int                  // items that may wait for each sender
 	reserved  int
 	full      bool     // the feed found no room at all, and is kicked when there is some
 	roomy     []string // endpoints that the feed was refused, and that have room now
@@ -87,7 +93,7 @@ type endpointLanes struct {
 }
 
 func newLanes(senders, maxPayload int, kick func()) *lanes {
-	l := &lanes{byID: make(map[string]*endpointLanes), senders: senders, typical: maxPayload, kick: kick}
+	l := &lanes{byID: make(map[string]*endpointLanes), senders: senders, typical: maxPayload, ahead: aheadShared, kick: kick}
 	l.work.L, l.settled.L = &l.mu, &l.mu
 	return l
 }
@@ -350,10 +356,10 @@ func (l *lanes) settleClaim(id string, more bool) {
 // limit tells how many deliveries may be claimed in all, at the beginning of a plan. When that is none, or too few to be worth
 // a claim, it is 0, and the feed is kicked when it is more; a few may be claimed all the same. It adds to roomy the endpoints that have
 // had no room, and have some now.
-func (l *lanes) limit(roomy []string) (n, few int, all []string) {
+func (l *lanes) limit(ahead int, roomy []string) (n, few int, all []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.granted = 0
+	l.granted, l.ahead = 0, ahead
 	n = l.allowance()
 	l.full = n == 0
 	roomy = append(roomy, l.roomy...)
@@ -362,11 +368,11 @@ func (l *lanes) limit(roomy []string) (n, few int, all []string) {
 	return n, few, roomy
 }
 
-// allowance is as many as there are idle senders, and up to two more for each sender as far as their payloads have room in
+// allowance is as many as there are idle senders, and up to ahead more for each sender as far as their payloads have room in
 // memory. Less than a quarter of that is none. Items of endpoints that have no free slot do not count: room bounds them.
 func (l *lanes) allowance() int {
 	size := max(l.typical, 1)
-	most := min(2*l.senders, prefetchBytes/size+1)
+	most := min(l.ahead*l.senders, prefetchBytes/size+1)
 	n := min(l.idle+most-l.startable-l.reserved, (prefetchBytes-l.bytes)/size)
 	switch {
 	case l.bytes == 0:

@@ -339,6 +339,9 @@ func matchesType(types []string, name string) bool {
 	})
 }
 
+// haveOneTenant reports whether all endpoints that are known are of one tenant.
+func (r *routes) haveOneTenant() bool { return len(r.current.Load().tenants) <= 1 }
+
 // lookup returns what is known of an endpoint now, without asking the store; a route without target when nothing is.
 func (r *routes) lookup(id string) *route {
 	if rt := r.current.Load().byID[id]; rt != nil {
