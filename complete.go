@@ -106,7 +106,7 @@ func (c *completer) run(ctx context.Context, end <-chan struct{}) {
 			timer.Reset(completeLinger)
 			c.linger(end, timer)
 		}
-		for batch := c.take(); len(batch) > 0; batch = c.take() {
+		for batch := c.take(nil); len(batch) > 0; batch = c.take(nil) {
 			if !c.flush(ctx, batch) {
 				return
 			}
@@ -175,12 +175,15 @@ func (c *completer) isUrgent() bool {
 	return c.urgent
 }
 
-// take removes a batch. No delivery stands in it twice: a second outcome waits for the next.
-func (c *completer) take() []finished {
+// take removes a batch, which may be recorded together with others. No delivery stands in both or in one twice: a second outcome waits for the next.
+func (c *completer) take(with []finished) []finished {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.urgent = false
 	defer clear(c.seen)
+	for i := range with {
+		c.seen[with[i].outcome.DeliveryID] = true
+	}
 	for i := range c.pending {
 		id := c.pending[i].outcome.DeliveryID
 		if i == completeMost || c.seen[id] {
@@ -220,7 +223,7 @@ func (c *completer) flush(ctx context.Context, batch []finished) bool {
 			return false
 		}
 		if batch = left; tries >= completeWhole {
-			batch = append(batch, c.take()...) // those need not wait for the ones that cannot be recorded
+			batch = append(batch, c.take(batch)...) // those need not wait for the ones that cannot be recorded
 		}
 	}
 }

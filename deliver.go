@@ -9,12 +9,16 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/signalpost/webhook/internal/h1"
 )
 
 // sendAll is one sender: it takes items until the lanes are stopped, which happens when ctx ends.
 func (d *Dispatcher) sendAll(ctx, attempts, records context.Context) {
 	own, end := context.WithCancel(attempts) // attempts that share one take turns at its lock
 	defer end()
+	own, unwatch := h1.Watch(own)
+	defer unwatch()
 	var slow *slowTimer
 	for it := d.lanes.next(); it != nil; it = d.lanes.next() {
 		if slow == nil {

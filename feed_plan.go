@@ -54,10 +54,7 @@ func (f *feed) ripen() {
 // that has had its turn comes back by settle, or when lanes tells that it has room, or with the next walk.
 func (f *feed) plan() (req *ClaimRequest, cut bool) {
 	now := f.d.clock.estimate()
-	ahead, rows := aheadShared, claimRows
-	if f.d.routes.haveOneTenant() {
-		ahead, rows = aheadAlone, claimRowsAlone
-	}
+	ahead, rows := f.sizes()
 	most, few, roomy := f.d.lanes.limit(ahead, f.roomy[:0])
 	for _, id := range roomy {
 		if e := f.known[id]; e != nil {
@@ -105,6 +102,15 @@ func (f *feed) plan() (req *ClaimRequest, cut bool) {
 	}
 	f.nameAll(req)
 	return req, cut
+}
+
+// sizes are how many deliveries may wait for each sender, and be asked for in one claim. What waits too long for its lease goes back, so that more wait
+// only where leases are long.
+func (f *feed) sizes() (ahead, rows int) {
+	if f.d.routes.haveOneTenant() && f.d.opts.LeaseMargin*2/3 > 2*aheadAlone*slowAfter {
+		return aheadAlone, claimRowsAlone
+	}
+	return aheadShared, claimRows
 }
 
 // planSparse asks for a few deliveries although as many wait in memory as may: for tenants that have had nothing there for a while. They

@@ -16,11 +16,13 @@ import (
 // wait long for those of another. It counts who has endpoints, not who has work: it may have some at any time.
 func TestClaimsAreSmallerAmongTenants(t *testing.T) {
 	for name, tc := range map[string]struct {
-		other string // the tenant of an endpoint that gets nothing
-		most  int64
+		other  string // the tenant of an endpoint that gets nothing
+		margin time.Duration
+		most   int64
 	}{
-		"one tenant":  {"", 1024},
-		"two tenants": {"other", 512},
+		"one tenant":               {"", 0, 1024},
+		"two tenants":              {"other", 0, 512},
+		"one tenant, short leases": {"", 2 * time.Second, 512},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -43,7 +45,7 @@ func TestClaimsAreSmallerAmongTenants(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				r.start(t, webhook.DispatcherOptions{}, eps...)
+				r.start(t, webhook.DispatcherOptions{LeaseMargin: tc.margin}, eps...)
 				time.Sleep(300 * time.Millisecond)
 				if n := largest.Load(); n > tc.most || n <= tc.most/2 {
 					t.Errorf("the largest claim brought %d deliveries, want more than %d and at most %d", n, tc.most/2, tc.most)

@@ -111,7 +111,7 @@ WITH o AS MATERIALIZED (
 ), tried AS (
 	INSERT INTO {prefix}attempt (delivery_id, token, number, status, started_at, duration, next_at, late, error, detail, response)
 	SELECT id, token, number, status, started_at, duration, next_at, false, error, detail, response FROM o
-	WHERE kept = 2 AND id IN (SELECT id FROM hit)
+	WHERE kept = 2 AND n IN (SELECT n FROM hit)
 )` + more + `
 SELECT n, CASE WHEN order_key IS NOT NULL THEN endpoint_id END, order_key, seq, expires_at FROM hit`
 }

@@ -26,7 +26,8 @@ type exchange struct {
 	t      *Transport
 	c      *conn
 	limit  *Limit
-	stop   func() bool // the end of limit.Context interrupts no longer; false: it has
+	watch  *watchedContext // of limit.Context; nil: none, then
+	stop   func() bool     // the end of limit.Context interrupts no longer; false: it has
 	reader *bufio.Reader
 	answer http.Response // when it was plain
 	plain  bounded       // its body
@@ -150,7 +151,7 @@ func (x *exchange) Close() error {
 // end gives the connection back or closes it.
 func (x *exchange) end(keep bool) {
 	x.ended = true
-	keep = x.stop() && keep && x.isSent()
+	keep = x.unwatch() && keep && x.isSent()
 	if x.reader != nil {
 		x.reader.Reset(nil)
 		x.t.readers.Put(x.reader)
@@ -167,6 +168,14 @@ func (x *exchange) end(keep bool) {
 	if x.sent != nil {
 		<-x.sent // which ends with the connection
 	}
+}
+
+// unwatch lets the end of limit.Context interrupt no longer, and reports false when it has.
+func (x *exchange) unwatch() bool {
+	if x.watch != nil {
+		return x.watch.leave()
+	}
+	return x.stop()
 }
 
 // isSent reports whether the request has gone out whole. The answer to it can arrive before its writer learns that the last byte is gone,

@@ -38,11 +38,11 @@ type Transport struct {
 	Fields []string
 
 	mu    sync.Mutex
-	hosts map[host][]*conn // idle ones, the latest last; empty until the next sweep
-	idle  list.List        // all idle ones, the latest first
-	timer *time.Timer      // closes what was idle too long; nil: none is idle
-	swept chan struct{}    // closed when the sweep under way has closed what it found; nil: none is under way
-	ended bool             // CloseIdleConnections was called since the last request
+	hosts map[host]*shelf // of idle ones; empty until the next sweep
+	idle  list.List       // all idle ones, the latest first
+	timer *time.Timer     // closes what was idle too long; nil: none is idle
+	swept chan struct{}   // closed when the sweep under way has closed what it found; nil: none is under way
+	ended bool            // CloseIdleConnections was called since the last request
 
 	heads   sync.Pool // *bytes.Buffer
 	readers sync.Pool // *bufio.Reader
@@ -76,7 +76,8 @@ type conn struct {
 	left      int64         // bytes that may still be read
 	used      bool          // for an earlier request
 	since     time.Time     // idle since
-	place     *list.Element // in Transport.idle
+	shelf     *shelf        // when idle: where it is …
+	place     *list.Element // … and in Transport.idle
 }
 
 var errHeader = errors.New("response headers exceeded the limit")
@@ -163,7 +164,11 @@ func (t *Transport) exchange(req *http.Request, body io.Reader, head []byte, c *
 	if !limit.At.IsZero() {
 		_ = c.raw.SetDeadline(limit.At)
 	}
-	x.stop = context.AfterFunc(limit.Context, c.interrupt)
+	if w, ok := limit.Context.(*watchedContext); ok && w.enter(c) {
+		x.watch = w
+	} else {
+		x.stop = context.AfterFunc(limit.Context, c.interrupt)
+	}
 	resp, err := x.do(req, body, head)
 	if err != nil {
 		x.end(false)

@@ -7,16 +7,19 @@ import (
 	"time"
 )
 
+// shelf has the idle connections of a host, the latest last.
+type shelf struct{ conns []*conn }
+
 // take takes the connection that was used last, nil when none is kept.
 func (t *Transport) take(h host) *conn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = false
-	kept := t.hosts[h]
-	if len(kept) == 0 {
+	s := t.hosts[h]
+	if s == nil || len(s.conns) == 0 {
 		return nil
 	}
-	c := kept[len(kept)-1]
+	c := s.conns[len(s.conns)-1]
 	t.drop(c)
 	return c
 }
@@ -55,7 +58,11 @@ func (t *Transport) keep(c *conn) {
 func (t *Transport) put(c *conn) (surplus *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ended || t.MaxIdle <= 0 || len(t.hosts[c.host]) >= t.MaxIdlePerHost {
+	s, known := t.hosts[c.host]
+	if !known {
+		s = &shelf{}
+	}
+	if t.ended || t.MaxIdle <= 0 || len(s.conns) >= t.MaxIdlePerHost {
 		return c
 	}
 	if t.idle.Len() >= t.MaxIdle {
@@ -63,11 +70,14 @@ func (t *Transport) put(c *conn) (surplus *conn) {
 		t.drop(surplus)
 	}
 	if t.hosts == nil {
-		t.hosts = make(map[host][]*conn)
+		t.hosts = make(map[host]*shelf)
+	}
+	if !known {
+		t.hosts[c.host] = s
 	}
 	c.used, c.since = true, time.Now()
-	c.place = t.idle.PushFront(c)
-	t.hosts[c.host] = append(t.hosts[c.host], c)
+	c.place, c.shelf = t.idle.PushFront(c), s
+	s.conns = append(s.conns, c)
 	if t.timer == nil {
 		t.timer = time.AfterFunc(t.IdleTimeout, t.sweep)
 	}
@@ -77,12 +87,12 @@ func (t *Transport) put(c *conn) (surplus *conn) {
 // drop forgets a kept connection. The caller holds t.mu.
 func (t *Transport) drop(c *conn) {
 	t.idle.Remove(c.place)
-	kept := t.hosts[c.host]
-	at := len(kept) - 1 // mostly
-	for kept[at] != c {
+	s := c.shelf
+	at := len(s.conns) - 1 // mostly
+	for s.conns[at] != c {
 		at--
 	}
-	t.hosts[c.host] = slices.Delete(kept, at, at+1)
+	s.conns = slices.Delete(s.conns, at, at+1)
 }
 
 // sweep closes what was idle too long.
@@ -97,7 +107,7 @@ func (t *Transport) sweep() {
 		t.drop(c)
 		old = append(old, c)
 	}
-	maps.DeleteFunc(t.hosts, func(_ host, kept []*conn) bool { return len(kept) == 0 })
+	maps.DeleteFunc(t.hosts, func(_ host, s *shelf) bool { return len(s.conns) == 0 })
 	done := make(chan struct{})
 	defer close(done)
 	t.swept = done
