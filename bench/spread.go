@@ -9,7 +9,7 @@ import (
 // endpointShare is how many deliveries each of many endpoints gets at least: of fewer, no shares could be told.
 const endpointShare = 8
 
-// measureEndpoints measures drains to one endpoint, to 16 and to many, and how evenly half of a drain is shared.
+// measureEndpoints measures drains to one endpoint, to 10 and to many, and how evenly half of a drain is shared.
 func measureEndpoints(o *options) ([]*table, error) {
 	r, err := startReceiver()
 	if err != nil {
@@ -34,7 +34,7 @@ func endpointsOn(o *options, name string, r *receiver, t *table) error {
 	be := backends[0]
 	c := &contest{receiver: r, table: t}
 	for range o.rounds {
-		for _, endpoints := range []int{1, 16, o.many} {
+		for _, endpoints := range []int{1, 10, o.many} {
 			if err := c.spread(be, endpoints, max(o.n, endpointShare*endpoints)); err != nil {
 				return fmt.Errorf("%d endpoints: %w", endpoints, err)
 			}
