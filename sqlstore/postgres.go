@@ -280,7 +280,7 @@ func (c *claimState) pickPostgres(ctx context.Context, q querier) ([]pickedRow, 
 	if err != nil {
 		return nil, err
 	}
-	picked := make([]pickedRow, 0, most)
+	picked := make([]pickedRow, 0, min(most, 1024)) // which is as many as a dispatcher asks for
 	err = eachRow(rows, func(rows *sql.Rows) error {
 		var r pickedRow
 		var place int

@@ -131,9 +131,9 @@ func (b *bounded) Read(p []byte) (n int, err error) {
 	n, err = b.from.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
 	switch {
-	case b.left == 0:
+	case b.left == 0 && err == nil:
 		err = io.EOF
-	case err == io.EOF:
+	case b.left > 0 && err == io.EOF:
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err

@@ -111,6 +111,17 @@ func comparePlain(t *testing.T, text string) bool {
 	return true
 }
 
+// An error that comes together with the last bytes is one: the connection is not to be kept.
+func TestErrorWithTheLastBytes(t *testing.T) {
+	broken := errors.New("broken")
+	text := strings.Repeat("x", 16)
+	b := &bounded{from: bufio.NewReaderSize(iotest.DataErrReader(io.MultiReader(strings.NewReader(text), iotest.ErrReader(broken))), 16), left: 16}
+	p := make([]byte, 32)
+	if n, err := b.Read(p); n != 16 || err != broken {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+}
+
 func BenchmarkReadHead(b *testing.B) {
 	const text = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nDate: Sun, 22 Nov 2026 10:00:00 GMT\r\nContent-Length: 2\r\n\r\nok"
 	b.Run("here", func(b *testing.B) {

@@ -105,7 +105,7 @@ func (x *exchange) read(req *http.Request) (*http.Response, error) {
 	return nil, fmt.Errorf("malformed HTTP response: more than %d interim answers", maxInterim)
 }
 
-// readPlain reads the head of the answer if that is plain and all of it has come, for a third of what net/http takes for it.
+// readPlain reads the head of the answer if that is plain and all of it has come, for a fifth of what net/http takes for it.
 func (x *exchange) readPlain(req *http.Request) bool {
 	if len(x.t.Fields) == 0 || req.Method == http.MethodHead {
 		return false
