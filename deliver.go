@@ -189,7 +189,8 @@ func (d *Dispatcher) keepLease(ctx context.Context, rt *route, it *item) {
 
 // judge decides what an attempt means for its delivery.
 func (d *Dispatcher) judge(ctx context.Context, rt *route, it *item, a *Attempt, retryAfter time.Duration) Outcome {
-	o := Outcome{EndpointID: it.Delivery.EndpointID, DeliveryID: it.Delivery.ID, Token: it.Token, Attempt: a}
+	o := d.outcome(it, "", "")
+	o.Attempt = a
 	if a.Error == "" && rt.success.Accepts(a.Status) {
 		o.Next = Delivered
 		return o
@@ -231,7 +232,7 @@ func plural(n int, noun string) string {
 // outcome ends a delivery without an attempt.
 func (d *Dispatcher) outcome(it *item, next State, reason string) Outcome {
 	return Outcome{
-		EndpointID: it.Delivery.EndpointID, DeliveryID: it.Delivery.ID, Token: it.Token, Next: next, Reason: reason,
+		EndpointID: it.Delivery.EndpointID, DeliveryID: it.Delivery.ID, OrderingKey: it.Delivery.OrderingKey, Token: it.Token, Next: next, Reason: reason,
 	}
 }
 

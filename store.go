@@ -228,13 +228,14 @@ type CompleteRequest struct {
 //
 // An outcome of a delivery that [LifeStore.End] has ended already removes it from its key and leaves its record as it is.
 type Outcome struct {
-	EndpointID string
-	DeliveryID string
-	Token      int64
-	Attempt    *Attempt // recorded, and counted unless Next is Queued; nil when none was made
-	Next       State
-	DueAt      time.Time
-	Reason     string
+	EndpointID  string
+	DeliveryID  string
+	OrderingKey string // as claimed. A hint: a store need not look for what waits behind it where there is none; a wrong one costs time, no more
+	Token       int64
+	Attempt     *Attempt // recorded, and counted unless Next is Queued; nil when none was made
+	Next        State
+	DueAt       time.Time
+	Reason      string
 
 	// BehindDeadLetter applies when Next is DeadLetter and the delivery is ordered: with SkipDeadLetter the next of the
 	// key may be claimed, else the key waits for [HoldStore.ReleaseKey]. Every other end, and only an end, lets the next go.

@@ -27,6 +27,7 @@ const (
 type claimState struct {
 	store   *Store
 	req     *webhook.ClaimRequest
+	early   *earlyRead // SQLite; nil elsewhere
 	clock   time.Time
 	lanes   []laneState // by place in the request
 	buckets map[string]*bucket
@@ -70,13 +71,26 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 	if err := checkText("claim", "ClaimRequest.Owner", req.Owner, true); err != nil {
 		return nil, err
 	}
-	var res *webhook.ClaimResult
-	var events map[string]eventRead
+	var early *earlyRead
 	if s.dialect == SQLite {
-		events = newClaimState(s, req).peekEvents(ctx)
+		early = newClaimState(s, req).readEarly(ctx)
 	}
-	err := s.write(ctx, func(ctx context.Context, q querier) error {
+	res, err := s.claim(ctx, req, early)
+	if errors.Is(err, errSupposed) {
+		early.forgetLanes()
+		res, err = s.claim(ctx, req, early)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("webhook: sqlstore: claim: %w", err)
+	}
+	return res, nil
+}
+
+// claim is one try of a claim.
+func (s *Store) claim(ctx context.Context, req *webhook.ClaimRequest, early *earlyRead) (res *webhook.ClaimResult, err error) {
+	err = s.write(ctx, func(ctx context.Context, q querier) error {
 		c := newClaimState(s, req)
+		c.early = early
 		if err := c.readHolds(ctx, q); err != nil {
 			return err
 		}
@@ -96,20 +110,19 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 		if err := c.emptyBuckets(ctx, q); err != nil {
 			return err
 		}
-		if events == nil {
+		var events map[string]eventRead
+		if early != nil {
+			events = early.events
+		} else {
 			events = make(map[string]eventRead, len(c.found))
 		}
 		if err := s.readEvents(ctx, q, eventsOf(c.found), events); err != nil {
 			return err
 		}
-		var err error
 		res, err = c.result(events)
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("webhook: sqlstore: claim: %w", err)
-	}
-	return res, nil
+	return res, err
 }
 
 func newClaimState(s *Store, req *webhook.ClaimRequest) *claimState {
@@ -380,20 +393,23 @@ func (s *Store) readEvents(ctx context.Context, q querier, ids []string, events 
 	var e webhook.Event // one for all rows: what is scanned into escapes
 	var header []byte
 	return s.selectByID(ctx, q, s.sql.events, ids, func(rows *sql.Rows) error {
-		e.Header = nil
 		if err := rows.Scan(&e.ID, &e.Type, &e.Tenant, &e.OrderingKey, &header, &e.Payload); err != nil {
 			return err
 		}
-		if len(header) > 0 {
-			if err := json.Unmarshal(header, &e.Header); err != nil {
-				events[e.ID] = eventRead{webhook.Event{ID: e.ID}, fmt.Errorf("header: %w", err)}
-				return nil
-			}
-		}
-		if len(e.Payload) == 0 { // drivers differ
-			e.Payload = nil
-		}
-		events[e.ID] = eventRead{event: e}
+		events[e.ID] = readEvent(e, header)
 		return nil
 	})
+}
+
+// readEvent is e with its header, as JSON, in place.
+func readEvent(e webhook.Event, header []byte) eventRead {
+	if len(header) > 0 {
+		if err := json.Unmarshal(header, &e.Header); err != nil {
+			return eventRead{webhook.Event{ID: e.ID}, fmt.Errorf("header: %w", err)}
+		}
+	}
+	if len(e.Payload) == 0 { // drivers differ
+		e.Payload = nil
+	}
+	return eventRead{event: e}
 }

@@ -38,16 +38,23 @@ func (c *claimState) pick(ctx context.Context, q querier) ([]pickedRow, error) {
 // candidatesSQLite reads lane by lane, and stops when it has enough.
 func (c *claimState) candidatesSQLite(ctx context.Context, q querier) ([]pickedRow, error) {
 	var picked []pickedRow
-	st, err := q.PrepareContext(ctx, c.store.sql.pick)
-	if err != nil {
-		return nil, err
-	}
-	defer st.Close()
+	var st *sql.Stmt
 	for i := range c.lanes {
 		l := &c.lanes[i]
 		limit := min(l.cap, c.req.Limit-len(c.found)-len(picked))
 		if limit <= 0 {
 			continue
+		}
+		if rows, ok := c.early.take(i, limit); ok {
+			picked = append(picked, rows...)
+			continue
+		}
+		if st == nil {
+			var err error
+			if st, err = q.PrepareContext(ctx, c.store.sql.pick); err != nil {
+				return nil, err
+			}
+			defer st.Close()
 		}
 		rows, err := st.QueryContext(ctx, l.ask.EndpointID, int64(l.ask.Class), l.low, micros(c.req.Now), limit)
 		if err != nil {
@@ -184,23 +191,35 @@ func (c *claimState) judge(ctx context.Context, q querier, rows []pickedRow) err
 
 // move parks and leases rows by their fate.
 func (c *claimState) move(ctx context.Context, q querier, rows []pickedRow) error {
+	type kind struct{ end, token int64 }
 	var park []string
-	leases := make(map[int64][]string) // by their end
+	leases := make(map[kind][]string)
 	for i := range rows {
 		switch r := &rows[i]; r.fate {
 		case fatePark:
 			park = append(park, r.id)
 		case fateLease:
-			leases[r.leaseEnd] = append(leases[r.leaseEnd], r.id)
+			k := kind{end: r.leaseEnd}
+			if c.store.dialect == SQLite {
+				k.token = r.token - 1
+			}
+			leases[k] = append(leases[k], r.id)
 		}
 	}
 	if err := c.store.park(ctx, q, park); err != nil {
 		return err
 	}
-	for end, ids := range leases {
+	for k, ids := range leases {
 		for part := range slices.Chunk(ids, maxRows) {
-			args := append([]any{end, c.req.Owner}, anys(part)...)
-			if _, err := q.ExecContext(ctx, withList(c.store.sql.lease, len(part)), args...); err != nil {
+			text := withList(c.store.sql.lease, len(part))
+			args := []any{k.end, c.req.Owner}
+			var err error
+			if c.store.dialect == SQLite {
+				err = execAll(ctx, q, text, append(append(args, k.token), anys(part)...), len(part))
+			} else {
+				_, err = q.ExecContext(ctx, text, append(args, anys(part)...)...)
+			}
+			if err != nil {
 				return err
 			}
 		}

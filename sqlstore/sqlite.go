@@ -54,16 +54,20 @@ SELECT endpoint_id, class, due_at, due_at FROM hop WHERE class <= 1 LIMIT ?`,
 	setTAT: `UPDATE {prefix}endpoint_state SET tat = ?, tat_depth = ? WHERE endpoint_id = ?`,
 
 	// All that a lease tells: nobody else writes between this and the lease, whose RETURNING would cost a table of its own.
-	// SQLite plans by the value of a bare LIMIT ?, and so parses the statement anew for each lane: hence the + 0, here and in peek.
+	// SQLite plans by the value of a bare LIMIT ?, and so parses the statement anew for each lane: hence the + 0.
 	pick: `
 SELECT id, order_key, seq, due_at, event_id, token, attempts, created_at, reason, expires_at, replay, replay_of FROM {prefix}queue INDEXED BY {name}queue_due
 WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
 ORDER BY due_at LIMIT ? + 0`,
 
-	peek: `
-SELECT event_id FROM {prefix}queue INDEXED BY {name}queue_due
-WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
-ORDER BY due_at LIMIT ? + 0`,
+	// The same before the lock is taken, with the events of which nobody else wants a copy.
+	pickEarly: `
+SELECT q.order_key IS NULL AND q.owner IS NULL AND q.replay IS NULL AND q.replay_of IS NULL,
+	q.id, q.due_at, q.event_id, q.token, q.attempts, q.created_at, q.reason, q.expires_at,
+	e.type, e.tenant, e.ordering_key, e.header, CASE e.deliveries WHEN 1 THEN e.payload END
+FROM {prefix}queue q INDEXED BY {name}queue_due LEFT JOIN {prefix}event e ON e.id = q.event_id
+WHERE q.endpoint_id = ? AND q.class = ? AND q.due_at >= ? AND q.due_at <= ?
+ORDER BY q.due_at LIMIT ? + 0`,
 
 	findBefore: `
 SELECT id, endpoint_id, order_key, seq FROM {prefix}queue INDEXED BY {name}queue_order
@@ -75,7 +79,7 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq = ?)`,
 SELECT id, endpoint_id, order_key, seq, class, owner IS NOT NULL FROM {prefix}queue INDEXED BY {name}queue_order
 WHERE (endpoint_id = ? AND order_key = ? AND seq >= ? AND seq <= ?)`,
 
-	lease: `UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE id IN {list}`,
+	lease: `UPDATE {prefix}queue SET due_at = ?, owner = ?, token = token + 1 WHERE token = ? AND id IN {list}`,
 
 	events: `SELECT id, type, tenant, ordering_key, header, payload FROM {prefix}event WHERE id IN {list}`,
 
@@ -83,9 +87,8 @@ WHERE (endpoint_id = ? AND order_key = ? AND seq >= ? AND seq <= ?)`,
 SELECT id, token, endpoint_id, order_key, seq, attempts, class, reason, expires_at FROM {prefix}queue
 WHERE id IN {list} AND owner IS NOT NULL`,
 
-	endHeld: `
-DELETE FROM {prefix}queue WHERE token = ? AND owner IS NOT NULL AND id IN {list}
-RETURNING id, endpoint_id, order_key, seq, attempts, expires_at`,
+	endLikely: `
+DELETE FROM {prefix}queue WHERE token = ? AND attempts = ? AND owner IS NOT NULL AND order_key IS NULL AND id IN {list}`,
 
 	end: `DELETE FROM {prefix}queue WHERE id IN {list}`,
 

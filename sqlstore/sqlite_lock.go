@@ -3,38 +3,38 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"slices"
+
+	"github.com/signalpost/webhook"
 )
 
-// endHeld ends what ends without a block, and leaves it to RETURNING to tell what was held: a read before would cost a fifth of
-// the completion, and most deliveries end so. Outcomes that it cannot tell are looked up like the others.
-func (s *Store) endHeld(ctx context.Context, q querier, rows []outcomeRow) error {
-	byID := byDelivery(rows)
-	byToken := make(map[int64][]string) // few: a token counts the leases of one delivery
+// SQLite has one write lock, and what is done under it nothing else can be done beside. Claims and completions therefore suppose what
+// is nearly always so, and write it down in a way that tells if it was not: then they begin anew and suppose nothing.
+var errSupposed = errors.New("a row is not as it was supposed to be")
+
+// endLikely ends what was delivered without an ordering key, at an attempt whose number tells how many there were before: in one statement
+// for many, without a look at the rows, which is half as dear.
+func (s *Store) endLikely(ctx context.Context, q querier, rows []outcomeRow) error {
+	type kind struct {
+		token    int64 // few: it counts the leases of one delivery
+		attempts int
+	}
+	likely := make(map[kind][]*outcomeRow)
 	for i := range rows {
-		if r := &rows[i]; r.ends() && byID[r.id] == r {
-			byToken[r.token] = append(byToken[r.token], r.id)
+		if r := &rows[i]; r.likely {
+			k := kind{r.token, r.attempt.Number - 1}
+			likely[k] = append(likely[k], r)
 		}
 	}
-	for token, ids := range byToken {
-		for part := range slices.Chunk(ids, maxRows) {
-			found, err := q.QueryContext(ctx, withList(s.sql.endHeld, len(part)), append([]any{token}, anys(part)...)...)
-			if err != nil {
-				return err
+	for k, all := range likely {
+		for part := range slices.Chunk(all, maxRows) {
+			args := append(make([]any, 0, 2+len(part)), k.token, k.attempts)
+			for _, r := range part {
+				args = append(args, r.id)
+				r.hit, r.gone, r.ownRow = true, true, ownRow{attempts: int64(k.attempts) + r.counted}
 			}
-			err = eachRow(found, func(rows *sql.Rows) error {
-				var id string
-				var own ownRow
-				var orderKey sql.NullString
-				var expires sql.NullInt64
-				err := rows.Scan(&id, &own.endpointID, &orderKey, &own.seq, &own.attempts, &expires)
-				own.orderKey, own.over = orderKey.String, isOver(expires)
-				r := byID[id]
-				own.attempts += r.counted
-				r.hit, r.gone, r.ownRow = true, true, own
-				return err
-			})
-			if err != nil {
+			if err := execAll(ctx, q, withList(s.sql.endLikely, len(part)), args, len(part)); err != nil {
 				return err
 			}
 		}
@@ -42,43 +42,120 @@ func (s *Store) endHeld(ctx context.Context, q querier, rows []outcomeRow) error
 	return nil
 }
 
-// peekEvents reads the events that a claim will most likely want, before it takes the only write lock: an event never changes, and
-// reading them under the lock was two fifths of what a claim did there. Whatever is missing is read later, so that a failure here
-// means nothing. Lanes with a rate limit are left out, of which only a few of many may come.
-func (c *claimState) peekEvents(ctx context.Context) map[string]eventRead {
+// execAll runs a statement that is to change n rows. If it did not, the error is errSupposed.
+func execAll(ctx context.Context, q querier, text string, args []any, n int) error {
+	res, err := q.ExecContext(ctx, text, args...)
+	if err != nil {
+		return err
+	}
+	if changed, err := res.RowsAffected(); err != nil || changed != int64(n) {
+		return errors.Join(err, errSupposed)
+	}
+	return nil
+}
+
+// earlyRead is what a claim has read of its lanes before it takes the write lock.
+type earlyRead struct {
+	lanes  []earlyLane // by place in the request
+	events map[string]eventRead
+}
+
+// earlyLane is the beginning of a lane. Nobody but claims changes what is plain, and they count its token up.
+type earlyLane struct {
+	limit int // how many were asked for; 0: the lane was not read
+	rows  []pickedRow
+}
+
+// take is what a claim would read now that asks for so many, if that was read early: once.
+func (e *earlyRead) take(place, limit int) (rows []pickedRow, ok bool) {
+	if e == nil || len(e.lanes) == 0 || e.lanes[place].limit != limit {
+		return nil, false
+	}
+	l := e.lanes[place]
+	e.lanes[place] = earlyLane{}
+	return l.rows, true
+}
+
+// forgetLanes leaves the events, which never change.
+func (e *earlyRead) forgetLanes() { e.lanes = nil }
+
+// readEarly reads what a claim will most likely get. Whatever is missing is read later, so that a failure here means nothing. Lanes with a
+// rate limit are left out, of which only a few of many may come, and those in which something is not plain.
+func (c *claimState) readEarly(ctx context.Context) *earlyRead {
+	early := &earlyRead{lanes: make([]earlyLane, len(c.lanes)), events: make(map[string]eventRead, c.req.Limit)}
 	conn, err := c.store.db.Conn(ctx)
 	if err != nil {
-		return nil
+		return early
 	}
 	defer conn.Close()
 	within := context.WithoutCancel(ctx) // as in writeSQLite
-	st, err := conn.PrepareContext(within, c.store.sql.peek)
+	st, err := conn.PrepareContext(within, c.store.sql.pickEarly)
 	if err != nil {
-		return nil
+		return early
 	}
 	defer st.Close()
-	var ids []string
-	for i := range c.lanes {
+	var apart []string // events to be read by themselves
+	for i, left := 0, c.req.Limit; i < len(c.lanes) && left > 0; i++ {
 		l := &c.lanes[i]
-		limit := min(l.ask.Max, c.req.Limit-len(ids))
-		if limit <= 0 || limited(l.ask.Rate) {
+		if limited(l.ask.Rate) {
 			continue
 		}
+		limit := min(l.ask.Max, left)
 		rows, err := st.QueryContext(within, l.ask.EndpointID, int64(l.ask.Class), l.low, micros(c.req.Now), limit)
 		if err != nil {
-			return nil
+			return early
 		}
-		err = eachRow(rows, func(rows *sql.Rows) error {
-			var id string
-			err := rows.Scan(&id)
-			ids = append(ids, id)
-			return err
-		})
-		if err != nil {
-			return nil
+		read := earlyReader{earlyRead: early, lane: i, from: l, plain: true, apart: apart}
+		if err := eachRow(rows, read.row); err != nil {
+			return early
+		}
+		left -= len(read.rows)
+		apart = read.apart
+		if read.plain {
+			early.lanes[i] = earlyLane{limit: limit, rows: read.rows}
 		}
 	}
-	events := make(map[string]eventRead, len(ids))
-	_ = c.store.readEvents(within, conn, ids, events) // as far as it came
-	return events
+	_ = c.store.readEvents(within, conn, apart, early.events) // as far as it comes
+	return early
+}
+
+// earlyReader reads a lane early.
+type earlyReader struct {
+	*earlyRead
+	lane  int
+	from  *laneState
+	rows  []pickedRow
+	plain bool     // all of it, so far
+	apart []string // events that several deliveries want, to be read once
+	event earlyEvent
+}
+
+// earlyEvent is an event as it stands beside a row: NULL where there is none.
+type earlyEvent struct {
+	kind, tenant, orderingKey sql.NullString
+	header, payload           []byte
+}
+
+func (e *earlyReader) row(rows *sql.Rows) error {
+	r := pickedRow{lane: e.lane, leaseEnd: e.from.leaseEnd, endpointID: e.from.ask.EndpointID}
+	var plain bool
+	var reason sql.NullString
+	v := &e.event
+	err := rows.Scan(&plain, &r.id, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt,
+		&v.kind, &v.tenant, &v.orderingKey, &v.header, &v.payload)
+	if err != nil {
+		return err
+	}
+	r.reason = reason.String
+	r.token++ // by the lease
+	e.rows = append(e.rows, r)
+	e.plain = e.plain && plain
+	if v.payload == nil {
+		e.apart = append(e.apart, r.eventID)
+		return nil
+	}
+	e.events[r.eventID] = readEvent(webhook.Event{
+		ID: r.eventID, Type: v.kind.String, Tenant: v.tenant.String, OrderingKey: v.orderingKey.String, Payload: v.payload,
+	}, v.header)
+	return nil
 }

@@ -34,7 +34,7 @@ type statements struct {
 	lockStates string
 	addState   string
 	setTAT     string
-	peek       string // SQLite
+	pickEarly  string // SQLite
 	pick       string // PostgreSQL: picks, checks, parks and leases; else: picks
 	findBefore string
 	lockBefore string
@@ -49,7 +49,7 @@ type statements struct {
 	deliver        string // the usual end. PostgreSQL: all of it; else: the record's part
 	own            string
 	end            string
-	endHeld        string // SQLite: ends what is held under a token
+	endLikely      string // SQLite: ends what is most likely so
 	block          string
 	again          string
 	finish         string
@@ -82,8 +82,8 @@ func statementsOf(d Dialect) statements {
 func (st statements) filled(fill *strings.Replacer) statements {
 	for _, text := range []*string{
 		&st.now, &st.insertAll, &st.insertAllExpiring, &st.insertAllUnmatched, &st.insertUnordered, &st.insertEventID, &st.insertEvent, &st.insertDelivery, &st.insertQueue, &st.bumpTail, &st.readTail,
-		&st.digests, &st.lanes, &st.avoidScans, &st.holds, &st.lockStates, &st.addState, &st.setTAT, &st.peek, &st.pick, &st.findBefore, &st.lockBefore,
-		&st.park, &st.keyRanges, &st.lease, &st.events, &st.complete, &st.completeFailed, &st.deliver, &st.own, &st.end, &st.endHeld, &st.block, &st.again, &st.finish,
+		&st.digests, &st.lanes, &st.avoidScans, &st.holds, &st.lockStates, &st.addState, &st.setTAT, &st.pickEarly, &st.pick, &st.findBefore, &st.lockBefore,
+		&st.park, &st.keyRanges, &st.lease, &st.events, &st.complete, &st.completeFailed, &st.deliver, &st.own, &st.end, &st.endLikely, &st.block, &st.again, &st.finish,
 		&st.addAttempt, &st.addLate, &st.findParked, &st.unpark, &st.seenAttempts, &st.seenDelivery, &st.extend, &st.hold, &st.unhold,
 		&st.readStates, &st.putState,
 	} {

@@ -30,6 +30,7 @@ func brokenStores() []brokenStore {
 			"Claim/OwnClock",
 		}},
 		{"claimKeepsToken", claimKeepsToken, []string{
+			"Complete/OrderingKeyIsAHint",
 			"Redeliver/Claimed", "Leased/TakenOver", "Claim/RetryLane", "Claim/TokenGrows", "Lease/RunsOut", "Order/ThroughRetry",
 			"Order/ThroughLeaseEnd", "Order/ThroughGiveBack", "Extend/StaleToken", "Complete/StaleToken", "Complete/RetryScheduled",
 			"Complete/GiveBackOfRetry", "Complete/RepeatedAfterClaim", "Attempt/RoundTrip", "Attempt/Late", "Attempt/RecordedOnce",
@@ -68,6 +69,7 @@ func brokenStores() []brokenStore {
 			"Order/LongKeyOutOfStep", "End/OrderedNeverParked",
 		}},
 		{"claimBreaksOrder", claimBreaksOrder, []string{
+			"Complete/OrderingKeyIsAHint",
 			"Redeliver/BlockedKey", "Sequence/InRequestOrder", "Sequence/PerEndpointAndKey", "Sequence/RepeatTakesNone", "Sequence/ErrorTakesNone",
 			"Lanes/WritesNothing", "Claim/BehindParked", "Order/OneAtATime", "Order/ThroughRetry", "Order/ThroughLeaseEnd",
 			"Order/ThroughGiveBack", "Order/FirstDueLater", "Order/SecondDueLater", "Order/KeysIndependent",
@@ -128,6 +130,7 @@ func brokenStores() []brokenStore {
 			"Complete/QueuedRecordsAttempt",
 		}},
 		{"completeForgetsAttempts", completeForgetsAttempts, []string{
+			"Complete/OrderingKeyIsAHint",
 			"Redeliver/Queued", "Claim/RetryLane", "Complete/StaleToken", "Complete/GiveBackOfRetry", "Complete/Repeated", "Complete/RepeatedAfterClaim",
 			"Attempt/RoundTrip", "Attempt/Microseconds", "Attempt/Late", "Attempt/RecordedOnce", "Attempt/Order",
 			"Retention/Complete", "Query/RetryScheduled", "Query/Final", "Concurrent/SameCompletion", "Random",

@@ -119,6 +119,7 @@ func completeCases() []Case {
 		{"Complete/GiveBackOfRetry", "Queued gives it back: it is due at DueAt (zero: Now) in the lane it came from", needStore, completeGiveBackRetry},
 		{"Complete/Repeated", "Repeating a Complete is safe: an outcome whose attempt is already recorded under its token is answered as before", needStore, completeRepeated},
 		{"Complete/RepeatedAfterClaim", "an outcome whose attempt is already recorded under its token is answered as before and recorded once", needStore, completeRepeatedAfterClaim},
+		{"Complete/OrderingKeyIsAHint", "as claimed. A hint: a store need not look for what waits behind it where there is none; a wrong one costs time, no more", needStore | needQuery, completeHint},
 		{"Complete/Many", "Complete records outcomes of claimed deliveries", needStore, completeMany},
 	}
 }
@@ -127,6 +128,35 @@ func completeApplied(e *env) {
 	e.put(at(0), plain("a", "d1"))
 	e.apply(at(time.Second), ended(e.one("d1", at(0), fresh("a")), at(0), webhook.Delivered))
 	e.none("it is delivered", at(time.Hour), fresh("a"), retry("a"))
+	e.same("lanes", len(e.lanes(10)), 0)
+}
+
+// completeHint ends deliveries whose ordering keys, and numbers of attempts, are told wrongly: each beside one of which all is right.
+func completeHint(e *env) {
+	right := []string{"r1", "r2", "r3", "r4"}
+	for _, id := range right {
+		e.put(at(0), plain(id, id))
+	}
+	e.queue("a", "k", "d1", "d2")
+	e.put(at(0), plain("b", "d3"), plain("c", "d4"))
+	untold, told, first := e.one("d1", at(0), fresh("a")), e.one("d3", at(0), fresh("b")), e.one("d4", at(0), fresh("c"))
+	e.apply(at(0), ended(first, at(0), webhook.RetryScheduled))
+	second := e.one("d4", at(time.Minute), retry("c"))
+
+	keyless, keyed := ended(untold, at(0), webhook.Delivered), ended(told, at(0), webhook.Delivered)
+	keyless.OrderingKey, keyed.OrderingKey = "", "k"
+	numbered := ended(second, at(time.Minute), webhook.Delivered)
+	numbered.Attempt.Number = 7
+	for i, o := range []webhook.Outcome{keyless, keyed, numbered} {
+		e.apply(at(time.Minute), ended(e.one(right[i], at(0), fresh(right[i])), at(0), webhook.Delivered), o)
+	}
+	e.same("Attempts", e.delivery("d4", at(time.Minute)).Attempts, 2)
+	nobody := webhook.Outcome{EndpointID: "a", DeliveryID: "nobody", Token: 1, Next: webhook.Delivered, Attempt: attempt(first, at(0))}
+	last := e.one(right[3], at(0), fresh(right[3]))
+	e.same("statuses", e.complete(at(time.Minute), ended(last, at(0), webhook.Delivered), nobody), []webhook.OutcomeStatus{webhook.Applied, webhook.Unknown})
+
+	behind := e.one("d2", at(time.Minute), fresh("a"), retry("a"))
+	e.apply(at(time.Minute), ended(behind, at(time.Minute), webhook.Delivered))
 	e.same("lanes", len(e.lanes(10)), 0)
 }
 

@@ -290,7 +290,8 @@ func attempt(c webhook.Claimed, now time.Time) *webhook.Attempt {
 
 // ended is an outcome that ends a delivery or, with webhook.RetryScheduled, schedules it a minute later.
 func ended(c webhook.Claimed, now time.Time, next webhook.State) webhook.Outcome {
-	o := webhook.Outcome{EndpointID: c.Delivery.EndpointID, DeliveryID: c.Delivery.ID, Token: c.Token, Attempt: attempt(c, now), Next: next}
+	o := back(c)
+	o.Attempt, o.Next = attempt(c, now), next
 	if next == webhook.RetryScheduled {
 		o.DueAt = now.Add(time.Minute)
 	}
@@ -299,7 +300,8 @@ func ended(c webhook.Claimed, now time.Time, next webhook.State) webhook.Outcome
 
 // back is an outcome that gives a delivery back unattempted.
 func back(c webhook.Claimed) webhook.Outcome {
-	return webhook.Outcome{EndpointID: c.Delivery.EndpointID, DeliveryID: c.Delivery.ID, Token: c.Token, Next: webhook.Queued}
+	return webhook.Outcome{EndpointID: c.Delivery.EndpointID, DeliveryID: c.Delivery.ID, OrderingKey: c.Delivery.OrderingKey,
+		Token: c.Token, Next: webhook.Queued}
 }
 
 // complete records outcomes and returns the statuses.

@@ -215,7 +215,11 @@ func (w *walk) opComplete() {
 	for range 1 + w.r.IntN(4) {
 		if c, ok := w.pick(); ok && !seen[c.Delivery.ID] {
 			seen[c.Delivery.ID] = true
-			outcomes = append(outcomes, w.outcome(c))
+			o := w.outcome(c)
+			if w.chance(10) {
+				o.OrderingKey = [...]string{"", "other"}[w.r.IntN(2)] // a hint
+			}
+			outcomes = append(outcomes, o)
 		}
 	}
 	if w.chance(10) {

@@ -16,6 +16,7 @@ type recorder struct {
 	driver.Connector
 
 	commit func(tx driver.Tx) error // instead of the driver's, if set; set before use
+	before func(text string)        // a statement without rows is run; likewise
 
 	mu   sync.Mutex
 	sent []statement
@@ -111,6 +112,9 @@ func (c *recordedConn) QueryContext(ctx context.Context, query string, args []dr
 }
 
 func (c *recordedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if c.r.before != nil {
+		c.r.before(query)
+	}
 	c.add(query, args)
 	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
 }
