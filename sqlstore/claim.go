@@ -64,6 +64,7 @@ type pickedRow struct {
 	leaseEnd                          int64
 	expiresAt                         sql.NullInt64
 	replay, replayOf                  sql.NullString
+	beside                            int // place of its event in what was read early, from 1; 0: it was not
 }
 
 // Claim implements [webhook.Store]. Events are read in the claiming transaction, or before, so that a claim which fails has leased nothing.
@@ -116,7 +117,7 @@ func (s *Store) claim(ctx context.Context, req *webhook.ClaimRequest, early *ear
 		} else {
 			events = make(map[string]eventRead, len(c.found))
 		}
-		if err := s.readEvents(ctx, q, eventsOf(c.found), events); err != nil {
+		if err := s.readEvents(ctx, q, eventsApart(c.found), events); err != nil {
 			return err
 		}
 		res, err = c.result(events)
@@ -253,9 +254,13 @@ func (c *claimState) result(events map[string]eventRead) (*webhook.ClaimResult, 
 	slices.SortStableFunc(c.found, func(a, b pickedRow) int { return a.lane - b.lane })
 	for i := range c.found {
 		r := &c.found[i]
-		read, ok := events[r.eventID]
-		if !ok {
-			read = eventRead{webhook.Event{ID: r.eventID}, errNoEvent}
+		read := c.early.eventOf(r)
+		if read == nil {
+			apart, ok := events[r.eventID]
+			if !ok {
+				apart = eventRead{webhook.Event{ID: r.eventID}, errNoEvent}
+			}
+			read = &apart
 		}
 		res.Deliveries = append(res.Deliveries, webhook.Claimed{
 			Delivery: webhook.Delivery{
@@ -373,11 +378,13 @@ type eventRead struct {
 
 var errNoEvent = errors.New("there is no such event")
 
-// eventsOf are the IDs of the events of rows, as they come.
-func eventsOf(rows []pickedRow) []string {
-	ids := make([]string, len(rows))
+// eventsApart are the IDs of the events of rows, as they come, but those that were read with them.
+func eventsApart(rows []pickedRow) []string {
+	var ids []string
 	for i := range rows {
-		ids[i] = rows[i].eventID
+		if r := &rows[i]; r.beside == 0 {
+			ids = append(ids, r.eventID)
+		}
 	}
 	return ids
 }

@@ -84,14 +84,10 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 	if err := s.moveRows(ctx, q, now, rows); err != nil {
 		return err
 	}
-	err := insertEach(ctx, s, q, s.sql.deliver, delivered, func(r **outcomeRow) []any {
-		a := (*r).attempt
-		return []any{(*r).attempts, now, (*r).token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), (*r).id}
-	})
-	if err != nil {
+	if err := s.recordDelivered(ctx, q, now, delivered); err != nil {
 		return err
 	}
-	err = insertEach(ctx, s, q, s.sql.finish, ended, func(r **outcomeRow) []any { return (*r).finishArgs(now) })
+	err := insertEach(ctx, s, q, s.sql.finish, ended, func(r **outcomeRow) []any { return (*r).finishArgs(now) })
 	if err != nil {
 		return err
 	}
@@ -99,6 +95,17 @@ func (s *Store) completeRows(ctx context.Context, q querier, now int64, rows []o
 		return err
 	}
 	return insertEach(ctx, s, q, s.sql.addAttempt, tried, func(r **outcomeRow) []any { return (*r).attemptArgs(false) })
+}
+
+// recordDelivered makes the records of plain outcomes final.
+func (s *Store) recordDelivered(ctx context.Context, q querier, now int64, rows []*outcomeRow) error {
+	if s.dialect == SQLite {
+		return s.recordAlike(ctx, q, now, rows)
+	}
+	return insertEach(ctx, s, q, s.sql.deliver, rows, func(r **outcomeRow) []any {
+		a := (*r).attempt
+		return []any{(*r).attempts, now, (*r).token, a.Number, a.Status, micros(a.StartedAt), int64(a.Duration), (*r).id}
+	})
 }
 
 // moveRows does to the queue what the outcomes say.

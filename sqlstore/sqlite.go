@@ -96,9 +96,9 @@ DELETE FROM {prefix}queue WHERE token = ? AND attempts = ? AND owner IS NOT NULL
 
 	again: `UPDATE {prefix}queue SET owner = NULL, class = ?, due_at = ?, attempts = ?, reason = ? WHERE id = ?`,
 
+	// What most have in common stands in the text: a number that is bound costs as much as one that is stored.
 	deliver: `
-UPDATE {prefix}delivery SET state = 'delivered', reason = '', error = '', detail = '', attempts = ?, finished_at = ?, token = ?, number = ?,
-	status = ?, started_at = ?, duration = ? WHERE id = ?`,
+UPDATE {prefix}delivery SET state = 'delivered', reason = '', error = '', detail = '', {same}, started_at = ?, duration = ? WHERE id = ?`,
 
 	finish: `
 UPDATE {prefix}delivery SET state = ?, reason = ?, attempts = ?, finished_at = ?, token = ?, number = ?, status = ?, started_at = ?, duration = ?,

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/signalpost/webhook"
 )
@@ -42,6 +44,29 @@ func (s *Store) endLikely(ctx context.Context, q querier, rows []outcomeRow) err
 	return nil
 }
 
+// recordAlike makes the records of plain outcomes final: those that are alike with a statement of their own.
+func (s *Store) recordAlike(ctx context.Context, q querier, now int64, rows []*outcomeRow) error {
+	type kind struct {
+		attempts, token int64
+		number, status  int
+	}
+	alike := make(map[kind][]*outcomeRow)
+	for _, r := range rows {
+		k := kind{r.attempts, r.token, r.attempt.Number, r.attempt.Status}
+		alike[k] = append(alike[k], r)
+	}
+	for k, rows := range alike {
+		same := fmt.Sprintf("attempts = %d, finished_at = %d, token = %d, number = %d, status = %d", k.attempts, now, k.token, k.number, k.status)
+		err := prepared(ctx, q, strings.Replace(s.sql.deliver, "{same}", same, 1), rows, func(r **outcomeRow) []any {
+			return []any{micros((*r).attempt.StartedAt), int64((*r).attempt.Duration), (*r).id}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // execAll runs a statement that is to change n rows. If it did not, the error is errSupposed.
 func execAll(ctx context.Context, q querier, text string, args []any, n int) error {
 	res, err := q.ExecContext(ctx, text, args...)
@@ -56,8 +81,9 @@ func execAll(ctx context.Context, q querier, text string, args []any, n int) err
 
 // earlyRead is what a claim has read of its lanes before it takes the write lock.
 type earlyRead struct {
-	lanes  []earlyLane // by place in the request
-	events map[string]eventRead
+	lanes  []earlyLane          // by place in the request
+	beside []eventRead          // that were read with their rows
+	events map[string]eventRead // that were read by themselves
 }
 
 // earlyLane is the beginning of a lane. Nobody but claims changes what is plain, and they count its token up.
@@ -77,12 +103,30 @@ func (e *earlyRead) take(place, limit int) (rows []pickedRow, ok bool) {
 }
 
 // forgetLanes leaves the events, which never change.
-func (e *earlyRead) forgetLanes() { e.lanes = nil }
+func (e *earlyRead) forgetLanes() {
+	e.lanes = nil
+	e.keep(e.beside)
+}
+
+// keep lets events be found by their IDs.
+func (e *earlyRead) keep(events []eventRead) {
+	for _, r := range events {
+		e.events[r.event.ID] = r
+	}
+}
+
+// eventOf is the event that was read with a row; nil: none was.
+func (e *earlyRead) eventOf(r *pickedRow) *eventRead {
+	if r.beside == 0 {
+		return nil
+	}
+	return &e.beside[r.beside-1]
+}
 
 // readEarly reads what a claim will most likely get. Whatever is missing is read later, so that a failure here means nothing. Lanes with a
 // rate limit are left out, of which only a few of many may come, and those in which something is not plain.
 func (c *claimState) readEarly(ctx context.Context) *earlyRead {
-	early := &earlyRead{lanes: make([]earlyLane, len(c.lanes)), events: make(map[string]eventRead, c.req.Limit)}
+	early := &earlyRead{lanes: make([]earlyLane, len(c.lanes)), events: make(map[string]eventRead)}
 	conn, err := c.store.db.Conn(ctx)
 	if err != nil {
 		return early
@@ -105,7 +149,7 @@ func (c *claimState) readEarly(ctx context.Context) *earlyRead {
 		if err != nil {
 			return early
 		}
-		read := earlyReader{earlyRead: early, lane: i, from: l, plain: true, apart: apart}
+		read, others := earlyReader{earlyRead: early, lane: i, from: l, plain: true, apart: apart}, len(early.beside)
 		if err := eachRow(rows, read.row); err != nil {
 			return early
 		}
@@ -113,6 +157,8 @@ func (c *claimState) readEarly(ctx context.Context) *earlyRead {
 		apart = read.apart
 		if read.plain {
 			early.lanes[i] = earlyLane{limit: limit, rows: read.rows}
+		} else {
+			early.keep(early.beside[others:])
 		}
 	}
 	_ = c.store.readEvents(within, conn, apart, early.events) // as far as it comes
@@ -148,14 +194,15 @@ func (e *earlyReader) row(rows *sql.Rows) error {
 	}
 	r.reason = reason.String
 	r.token++ // by the lease
-	e.rows = append(e.rows, r)
 	e.plain = e.plain && plain
 	if v.payload == nil {
 		e.apart = append(e.apart, r.eventID)
-		return nil
+	} else {
+		e.beside = append(e.beside, readEvent(webhook.Event{
+			ID: r.eventID, Type: v.kind.String, Tenant: v.tenant.String, OrderingKey: v.orderingKey.String, Payload: v.payload,
+		}, v.header))
+		r.beside = len(e.beside)
 	}
-	e.events[r.eventID] = readEvent(webhook.Event{
-		ID: r.eventID, Type: v.kind.String, Tenant: v.tenant.String, OrderingKey: v.orderingKey.String, Payload: v.payload,
-	}, v.header)
+	e.rows = append(e.rows, r)
 	return nil
 }
