@@ -37,7 +37,7 @@ func (c *claimState) pick(ctx context.Context, q querier) ([]pickedRow, error) {
 
 // candidatesSQLite reads lane by lane, and stops when it has enough.
 func (c *claimState) candidatesSQLite(ctx context.Context, q querier) ([]pickedRow, error) {
-	var picked []pickedRow
+	picked := make([]pickedRow, 0, c.early.size())
 	var st *sql.Stmt
 	for i := range c.lanes {
 		l := &c.lanes[i]

@@ -30,6 +30,7 @@ func (s *Store) endLikely(ctx context.Context, q querier, rows []outcomeRow) err
 		}
 	}
 	for k, all := range likely {
+		sortByID(all)
 		for part := range slices.Chunk(all, maxRows) {
 			args := append(make([]any, 0, 2+len(part)), k.token, k.attempts)
 			for _, r := range part {
@@ -44,6 +45,11 @@ func (s *Store) endLikely(ctx context.Context, q querier, rows []outcomeRow) err
 	return nil
 }
 
+// sortByID puts rows in the order of the trees that they are looked up in: neighbours are found sooner.
+func sortByID(rows []*outcomeRow) {
+	slices.SortFunc(rows, func(a, b *outcomeRow) int { return strings.Compare(a.id, b.id) })
+}
+
 // recordAlike makes the records of plain outcomes final: those that are alike with a statement of their own.
 func (s *Store) recordAlike(ctx context.Context, q querier, now int64, rows []*outcomeRow) error {
 	type kind struct {
@@ -56,6 +62,7 @@ func (s *Store) recordAlike(ctx context.Context, q querier, now int64, rows []*o
 		alike[k] = append(alike[k], r)
 	}
 	for k, rows := range alike {
+		sortByID(rows)
 		same := fmt.Sprintf("attempts = %d, finished_at = %d, token = %d, number = %d, status = %d", k.attempts, now, k.token, k.number, k.status)
 		err := prepared(ctx, q, strings.Replace(s.sql.deliver, "{same}", same, 1), rows, func(r **outcomeRow) []any {
 			return []any{micros((*r).attempt.StartedAt), int64((*r).attempt.Duration), (*r).id}
@@ -81,6 +88,7 @@ func execAll(ctx context.Context, q querier, text string, args []any, n int) err
 
 // earlyRead is what a claim has read of its lanes before it takes the write lock.
 type earlyRead struct {
+	rows   []pickedRow
 	lanes  []earlyLane          // by place in the request
 	beside []eventRead          // that were read with their rows
 	events map[string]eventRead // that were read by themselves
@@ -88,8 +96,8 @@ type earlyRead struct {
 
 // earlyLane is the beginning of a lane. Nobody but claims changes what is plain, and they count its token up.
 type earlyLane struct {
-	limit int // how many were asked for; 0: the lane was not read
-	rows  []pickedRow
+	limit    int // how many were asked for; 0: the lane was not read
+	from, to int // of rows
 }
 
 // take is what a claim would read now that asks for so many, if that was read early: once.
@@ -99,7 +107,15 @@ func (e *earlyRead) take(place, limit int) (rows []pickedRow, ok bool) {
 	}
 	l := e.lanes[place]
 	e.lanes[place] = earlyLane{}
-	return l.rows, true
+	return e.rows[l.from:l.to], true
+}
+
+// size is how many rows were read.
+func (e *earlyRead) size() int {
+	if e == nil {
+		return 0
+	}
+	return len(e.rows)
 }
 
 // forgetLanes leaves the events, which never change.
@@ -138,71 +154,66 @@ func (c *claimState) readEarly(ctx context.Context) *earlyRead {
 		return early
 	}
 	defer st.Close()
-	var apart []string // events to be read by themselves
-	for i, left := 0, c.req.Limit; i < len(c.lanes) && left > 0; i++ {
+	read := earlyReader{earlyRead: early}
+	for i := range c.lanes {
 		l := &c.lanes[i]
-		if limited(l.ask.Rate) {
+		limit := min(l.ask.Max, c.req.Limit-len(early.rows))
+		if limit <= 0 || limited(l.ask.Rate) {
 			continue
 		}
-		limit := min(l.ask.Max, left)
 		rows, err := st.QueryContext(within, l.ask.EndpointID, int64(l.ask.Class), l.low, micros(c.req.Now), limit)
 		if err != nil {
 			return early
 		}
-		read, others := earlyReader{earlyRead: early, lane: i, from: l, plain: true, apart: apart}, len(early.beside)
+		from, others := len(early.rows), len(early.beside)
+		read.empty = pickedRow{lane: i, leaseEnd: l.leaseEnd, endpointID: l.ask.EndpointID}
+		read.plain = true
 		if err := eachRow(rows, read.row); err != nil {
 			return early
 		}
-		left -= len(read.rows)
-		apart = read.apart
 		if read.plain {
-			early.lanes[i] = earlyLane{limit: limit, rows: read.rows}
+			early.lanes[i] = earlyLane{limit: limit, from: from, to: len(early.rows)}
 		} else {
 			early.keep(early.beside[others:])
 		}
 	}
-	_ = c.store.readEvents(within, conn, apart, early.events) // as far as it comes
+	_ = c.store.readEvents(within, conn, read.apart, early.events) // as far as it comes
 	return early
 }
 
-// earlyReader reads a lane early.
+// earlyReader reads lanes early. What is scanned into is its own, as that escapes.
 type earlyReader struct {
 	*earlyRead
-	lane  int
-	from  *laneState
-	rows  []pickedRow
-	plain bool     // all of it, so far
-	apart []string // events that several deliveries want, to be read once
-	event earlyEvent
-}
+	empty pickedRow // of the lane
+	plain bool      // all of the lane, so far
+	apart []string  // events that several deliveries want, to be read once
 
-// earlyEvent is an event as it stands beside a row: NULL where there is none.
-type earlyEvent struct {
-	kind, tenant, orderingKey sql.NullString
+	r                         pickedRow
+	isPlain                   bool
+	reason                    sql.NullString
+	kind, tenant, orderingKey sql.NullString // of the event; NULL: there is none
 	header, payload           []byte
 }
 
 func (e *earlyReader) row(rows *sql.Rows) error {
-	r := pickedRow{lane: e.lane, leaseEnd: e.from.leaseEnd, endpointID: e.from.ask.EndpointID}
-	var plain bool
-	var reason sql.NullString
-	v := &e.event
-	err := rows.Scan(&plain, &r.id, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &reason, &r.expiresAt,
-		&v.kind, &v.tenant, &v.orderingKey, &v.header, &v.payload)
+	e.r = e.empty
+	r := &e.r
+	err := rows.Scan(&e.isPlain, &r.id, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &e.reason, &r.expiresAt,
+		&e.kind, &e.tenant, &e.orderingKey, &e.header, &e.payload)
 	if err != nil {
 		return err
 	}
-	r.reason = reason.String
+	r.reason = e.reason.String
 	r.token++ // by the lease
-	e.plain = e.plain && plain
-	if v.payload == nil {
+	e.plain = e.plain && e.isPlain
+	if e.payload == nil {
 		e.apart = append(e.apart, r.eventID)
 	} else {
 		e.beside = append(e.beside, readEvent(webhook.Event{
-			ID: r.eventID, Type: v.kind.String, Tenant: v.tenant.String, OrderingKey: v.orderingKey.String, Payload: v.payload,
-		}, v.header))
+			ID: r.eventID, Type: e.kind.String, Tenant: e.tenant.String, OrderingKey: e.orderingKey.String, Payload: e.payload,
+		}, e.header))
 		r.beside = len(e.beside)
 	}
-	e.rows = append(e.rows, r)
+	e.rows = append(e.rows, *r)
 	return nil
 }
