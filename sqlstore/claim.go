@@ -75,11 +75,17 @@ func (s *Store) Claim(ctx context.Context, req *webhook.ClaimRequest) (*webhook.
 	var early *earlyRead
 	if s.dialect == SQLite {
 		early = newClaimState(s, req).readEarly(ctx)
+		if s.crowded.lately() {
+			early.forgetLanes()
+		}
 	}
 	res, err := s.claim(ctx, req, early)
 	if errors.Is(err, errSupposed) {
+		s.crowded.note()
 		early.forgetLanes()
-		res, err = s.claim(ctx, req, early)
+		if res, err = s.claim(ctx, req, early); errors.Is(err, errSupposed) {
+			return nil, &webhook.FieldError{Op: "claim", Field: "ClaimRequest.Lanes", Reason: "name a lane twice"}
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("webhook: sqlstore: claim: %w", err)

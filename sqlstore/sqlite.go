@@ -60,11 +60,13 @@ SELECT id, order_key, seq, due_at, event_id, token, attempts, created_at, reason
 WHERE endpoint_id = ? AND class = ? AND due_at >= ? AND due_at <= ?
 ORDER BY due_at LIMIT ? + 0`,
 
-	// The same before the lock is taken, with the events of which nobody else wants a copy.
+	// The same before the lock is taken, with small events of which nobody else wants a copy. Only length needs none of a payload's
+	// pages: what stands behind it in the row, as deliveries does, is found by walking them.
 	pickEarly: `
 SELECT q.order_key IS NULL AND q.owner IS NULL AND q.replay IS NULL AND q.replay_of IS NULL,
-	q.id, q.due_at, q.event_id, q.token, q.attempts, q.created_at, q.reason, q.expires_at,
-	e.type, e.tenant, e.ordering_key, e.header, CASE e.deliveries WHEN 1 THEN e.payload END
+	q.id, q.due_at, q.event_id, q.token, q.attempts, q.created_at, q.reason, q.expires_at, e.type, e.tenant, e.ordering_key,
+	CASE WHEN length(e.payload) + coalesce(length(e.header), 0) <= 2048 THEN e.header END,
+	CASE WHEN length(e.payload) + coalesce(length(e.header), 0) <= 2048 AND e.deliveries = 1 THEN e.payload END
 FROM {prefix}queue q INDEXED BY {name}queue_due LEFT JOIN {prefix}event e ON e.id = q.event_id
 WHERE q.endpoint_id = ? AND q.class = ? AND q.due_at >= ? AND q.due_at <= ?
 ORDER BY q.due_at LIMIT ? + 0`,

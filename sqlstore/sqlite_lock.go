@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/signalpost/webhook"
 )
@@ -86,28 +88,47 @@ func execAll(ctx context.Context, q querier, text string, args []any, n int) err
 	return nil
 }
 
+// crowdedFor is how long claims suppose nothing of their rows after one has met with another process's.
+const crowdedFor = time.Second
+
+// crowding remembers when a claim last found that others had been at its rows.
+type crowding struct{ at atomic.Int64 } // Unix nanoseconds
+
+func (c *crowding) note()        { c.at.Store(time.Now().UnixNano()) }
+func (c *crowding) lately() bool { return time.Now().UnixNano()-c.at.Load() < int64(crowdedFor) }
+
 // earlyRead is what a claim has read of its lanes before it takes the write lock.
 type earlyRead struct {
 	rows   []pickedRow
 	lanes  []earlyLane          // by place in the request
 	beside []eventRead          // that were read with their rows
-	events map[string]eventRead // that were read by themselves
+	events map[string]eventRead // the others, and those whose rows are no longer counted on
 }
 
-// earlyLane is the beginning of a lane. Nobody but claims changes what is plain, and they count its token up.
+// earlyLane is the beginning of a lane in which every row is free: without a key, a replay or an owner. Claims count the token of such a
+// row up, and whatever else happens to it removes it: a lease by token tells whether it is still as it was read.
 type earlyLane struct {
-	limit    int // how many were asked for; 0: the lane was not read
+	limit    int // how many were asked for; 0: nothing to be taken
 	from, to int // of rows
 }
 
-// take is what a claim would read now that asks for so many, if that was read early: once.
+// take is the beginning of a lane as it was when it was read, if as many were asked for then. It can be had by the first that asks, and
+// not again: what comes after is read under the lock.
 func (e *earlyRead) take(place, limit int) (rows []pickedRow, ok bool) {
-	if e == nil || len(e.lanes) == 0 || e.lanes[place].limit != limit {
+	if e == nil || len(e.lanes) == 0 {
 		return nil, false
 	}
 	l := e.lanes[place]
 	e.lanes[place] = earlyLane{}
-	return e.rows[l.from:l.to], true
+	if rows = e.rows[l.from:l.to]; l.limit == limit {
+		return rows, true
+	}
+	for i := range rows {
+		if read := e.eventOf(&rows[i]); read != nil {
+			e.events[read.event.ID] = *read
+		}
+	}
+	return nil, false
 }
 
 // size is how many rows were read.
@@ -118,7 +139,7 @@ func (e *earlyRead) size() int {
 	return len(e.rows)
 }
 
-// forgetLanes leaves the events, which never change.
+// forgetLanes leaves the events, which do not change while a delivery of theirs may be claimed.
 func (e *earlyRead) forgetLanes() {
 	e.lanes = nil
 	e.keep(e.beside)
@@ -140,7 +161,7 @@ func (e *earlyRead) eventOf(r *pickedRow) *eventRead {
 }
 
 // readEarly reads what a claim will most likely get. Whatever is missing is read later, so that a failure here means nothing. Lanes with a
-// rate limit are left out, of which only a few of many may come, and those in which something is not plain.
+// rate limit are left out, of which only a few of many may come, and those in which not every row is free.
 func (c *claimState) readEarly(ctx context.Context) *earlyRead {
 	early := &earlyRead{lanes: make([]earlyLane, len(c.lanes)), events: make(map[string]eventRead)}
 	conn, err := c.store.db.Conn(ctx)
@@ -167,11 +188,11 @@ func (c *claimState) readEarly(ctx context.Context) *earlyRead {
 		}
 		from, others := len(early.rows), len(early.beside)
 		read.empty = pickedRow{lane: i, leaseEnd: l.leaseEnd, endpointID: l.ask.EndpointID}
-		read.plain = true
+		read.free = true
 		if err := eachRow(rows, read.row); err != nil {
 			return early
 		}
-		if read.plain {
+		if read.free {
 			early.lanes[i] = earlyLane{limit: limit, from: from, to: len(early.rows)}
 		} else {
 			early.keep(early.beside[others:])
@@ -185,11 +206,11 @@ func (c *claimState) readEarly(ctx context.Context) *earlyRead {
 type earlyReader struct {
 	*earlyRead
 	empty pickedRow // of the lane
-	plain bool      // all of the lane, so far
-	apart []string  // events that several deliveries want, to be read once
+	free  bool      // all of the lane, so far
+	apart []string  // events that are large or that several deliveries want, to be read once
 
 	r                         pickedRow
-	isPlain                   bool
+	isFree                    bool
 	reason                    sql.NullString
 	kind, tenant, orderingKey sql.NullString // of the event; NULL: there is none
 	header, payload           []byte
@@ -198,14 +219,14 @@ type earlyReader struct {
 func (e *earlyReader) row(rows *sql.Rows) error {
 	e.r = e.empty
 	r := &e.r
-	err := rows.Scan(&e.isPlain, &r.id, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &e.reason, &r.expiresAt,
+	err := rows.Scan(&e.isFree, &r.id, &r.dueAt, &r.eventID, &r.token, &r.attempts, &r.createdAt, &e.reason, &r.expiresAt,
 		&e.kind, &e.tenant, &e.orderingKey, &e.header, &e.payload)
 	if err != nil {
 		return err
 	}
 	r.reason = e.reason.String
 	r.token++ // by the lease
-	e.plain = e.plain && e.isPlain
+	e.free = e.free && e.isFree
 	if e.payload == nil {
 		e.apart = append(e.apart, r.eventID)
 	} else {

@@ -92,7 +92,8 @@ type Store struct {
 	sql     statements
 	sealer  sealer
 
-	writer chan struct{} // SQLite: holds a token while a goroutine of this Store writes
+	writer  chan struct{} // SQLite: holds a token while a goroutine of this Store writes
+	crowded crowding      // SQLite: whether others claim too
 
 	keySQL           keyStatements
 	begins, finishes gatherer // of idempotency keys

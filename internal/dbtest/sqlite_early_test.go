@@ -2,6 +2,7 @@ package dbtest
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +124,127 @@ func TestClaimSeesWhatChanged(t *testing.T) {
 			}
 			if again := claimOf(t, other, now, 10, "other"); len(again) > 0 {
 				t.Errorf("%v were claimed twice", again)
+			}
+		})
+	}
+}
+
+// TestClaimsAmongOthers checks that a claim which has met another does its work twice, and that the next one does not try its luck.
+func TestClaimsAmongOthers(t *testing.T) {
+	now := time.Date(2036, 3, 4, 5, 6, 7, 0, time.UTC)
+	d := SQLite(t)
+	db, rec := record(t, "sqlite", d.DSN)
+	s, err := sqlstore.New(db, sqlstore.SQLite, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	migrate(t, s)
+	other, err := sqlstore.New(d.Open(t), sqlstore.SQLite, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := &webhook.EnqueueRequest{Now: now, Owner: "me"}
+	for i := range 20 {
+		req.Events = append(req.Events, webhook.NewEvent{Event: webhook.Event{ID: fmt.Sprint("e", i), Type: "x"},
+			Deliveries: []webhook.NewDelivery{{ID: fmt.Sprint("d", i), EndpointID: "a"}}})
+	}
+	if _, err := s.Enqueue(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	meet := true
+	rec.before = func(text string) {
+		if text == "BEGIN IMMEDIATE" && meet {
+			meet = false
+			claimOf(t, other, now, 1, "other")
+		}
+	}
+	for i, want := range []string{"look, lock, lease, lock, look, lease", "look, lock, look, lease"} {
+		rec.take()
+		if got := len(claimOf(t, s, now, 5, "me")); got != 5 {
+			t.Errorf("claim %d: got %d deliveries, want 5", i, got)
+		}
+		var did []string
+		for _, st := range rec.take() {
+			switch {
+			case st.text == "BEGIN IMMEDIATE":
+				did = append(did, "lock")
+			case strings.Contains(st.text, "SELECT") && strings.Contains(st.text, "INDEXED BY") && strings.Contains(st.text, "due_at <= ?"):
+				did = append(did, "look")
+			case strings.HasPrefix(st.text, "UPDATE"):
+				did = append(did, "lease")
+			}
+		}
+		if got := strings.Join(did, ", "); got != want {
+			t.Errorf("claim %d: it did %s, want %s", i, got, want)
+		}
+	}
+}
+
+// TestClaimLaterRounds changes two lanes between the early look and the lock so that the first needs a second round, in which the other gets
+// what is due by then, the earliest first, and is told that there is more.
+func TestClaimLaterRounds(t *testing.T) {
+	now := time.Date(2036, 3, 4, 5, 6, 7, 0, time.UTC)
+	for _, early := range []int{0, 4} { // rows of the second lane that the early look finds
+		t.Run(fmt.Sprint(early), func(t *testing.T) {
+			d := SQLite(t)
+			db, rec := record(t, "sqlite", d.DSN)
+			s, err := sqlstore.New(db, sqlstore.SQLite, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			migrate(t, s)
+			other, err := sqlstore.New(d.Open(t), sqlstore.SQLite, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			put := func(s *sqlstore.Store, due time.Time, endpoint, key, prefix string, n int) {
+				req := &webhook.EnqueueRequest{Now: now.Add(-time.Hour), Owner: "x"}
+				for i := range n {
+					id := fmt.Sprintf("%s%02d", prefix, i)
+					req.Events = append(req.Events, webhook.NewEvent{Event: webhook.Event{ID: "e" + id, Type: "x", Payload: []byte(id)},
+						Deliveries: []webhook.NewDelivery{{ID: id, EndpointID: endpoint, OrderingKey: key, DueAt: due}}})
+				}
+				if _, err := s.Enqueue(t.Context(), req); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range 6 { // not together: those wait for their turn outside of the lane
+				put(s, now.Add(-time.Hour), "a", "k", fmt.Sprint("a", i), 1)
+			}
+			put(s, now.Add(-time.Minute), "b", "", "late", early)
+			changed := false
+			rec.before = func(text string) {
+				if text != "BEGIN IMMEDIATE" || changed {
+					return
+				}
+				changed = true
+				c := claimOf(t, other, now, 1, "other")[0]
+				_, err := other.Complete(t.Context(), &webhook.CompleteRequest{Now: now, Outcomes: []webhook.Outcome{{EndpointID: "a",
+					DeliveryID: c.Delivery.ID, OrderingKey: "k", Token: c.Token, Next: webhook.Canceled}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				put(other, now.Add(-time.Hour), "b", "", "soon", 20)
+			}
+			res, err := s.Claim(t.Context(), &webhook.ClaimRequest{Now: now, Owner: "me", Limit: 10, Lanes: []webhook.LaneClaim{
+				{LaneID: webhook.LaneID{EndpointID: "a"}, Max: 10, Lease: time.Minute},
+				{LaneID: webhook.LaneID{EndpointID: "b"}, Max: 10, Lease: time.Minute},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]string, len(res.Deliveries))
+			for i, c := range res.Deliveries {
+				if got[i] = c.Delivery.ID; string(c.Event.Payload) != got[i] {
+					t.Errorf("%s has the payload %q", got[i], c.Event.Payload)
+				}
+			}
+			want := []string{"a100", "soon00", "soon01", "soon02", "soon03", "soon04", "soon05", "soon06", "soon07", "soon08"}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("claimed (-want +got):\n%s", diff)
+			}
+			if b := res.Lanes[1]; !b.More || b.NextFrom.After(now.Add(-time.Hour)) {
+				t.Errorf("lane b: More %v and NextFrom %v, want true and no later than what is due", b.More, b.NextFrom)
 			}
 		})
 	}
