@@ -98,7 +98,7 @@ DELETE FROM {prefix}queue WHERE token = ? AND attempts = ? AND owner IS NOT NULL
 
 	again: `UPDATE {prefix}queue SET owner = NULL, class = ?, due_at = ?, attempts = ?, reason = ? WHERE id = ?`,
 
-	// What most have in common stands in the text: a number that is bound costs as much as one that is stored.
+	// What most have in common stands in the text: to bind those five numbers for each row was an eighth of what it costs.
 	deliver: `
 UPDATE {prefix}delivery SET state = 'delivered', reason = '', error = '', detail = '', {same}, started_at = ?, duration = ? WHERE id = ?`,
 

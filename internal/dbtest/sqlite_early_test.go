@@ -1,8 +1,10 @@
 package dbtest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -77,17 +79,7 @@ func TestClaimSeesWhatChanged(t *testing.T) {
 		}, []string{"d2"}, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			d := SQLite(t)
-			db, rec := record(t, "sqlite", d.DSN)
-			s, err := sqlstore.New(db, sqlstore.SQLite, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			migrate(t, s)
-			other, err := sqlstore.New(d.Open(t), sqlstore.SQLite, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s, other, rec := twoHandles(t)
 			req := &webhook.EnqueueRequest{Now: now.Add(-2 * time.Hour), Owner: "me"}
 			for _, n := range []string{"1", "2", "3"} {
 				req.Events = append(req.Events, webhook.NewEvent{Event: webhook.Event{ID: "e" + n, Type: "x", Payload: []byte(n)},
@@ -132,17 +124,7 @@ func TestClaimSeesWhatChanged(t *testing.T) {
 // TestClaimsAmongOthers checks that a claim which has met another does its work twice, and that the next one does not try its luck.
 func TestClaimsAmongOthers(t *testing.T) {
 	now := time.Date(2036, 3, 4, 5, 6, 7, 0, time.UTC)
-	d := SQLite(t)
-	db, rec := record(t, "sqlite", d.DSN)
-	s, err := sqlstore.New(db, sqlstore.SQLite, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	migrate(t, s)
-	other, err := sqlstore.New(d.Open(t), sqlstore.SQLite, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, other, rec := twoHandles(t)
 	req := &webhook.EnqueueRequest{Now: now, Owner: "me"}
 	for i := range 20 {
 		req.Events = append(req.Events, webhook.NewEvent{Event: webhook.Event{ID: fmt.Sprint("e", i), Type: "x"},
@@ -186,17 +168,7 @@ func TestClaimLaterRounds(t *testing.T) {
 	now := time.Date(2036, 3, 4, 5, 6, 7, 0, time.UTC)
 	for _, early := range []int{0, 4} { // rows of the second lane that the early look finds
 		t.Run(fmt.Sprint(early), func(t *testing.T) {
-			d := SQLite(t)
-			db, rec := record(t, "sqlite", d.DSN)
-			s, err := sqlstore.New(db, sqlstore.SQLite, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			migrate(t, s)
-			other, err := sqlstore.New(d.Open(t), sqlstore.SQLite, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s, other, rec := twoHandles(t)
 			put := func(s *sqlstore.Store, due time.Time, endpoint, key, prefix string, n int) {
 				req := &webhook.EnqueueRequest{Now: now.Add(-time.Hour), Owner: "x"}
 				for i := range n {
@@ -248,6 +220,76 @@ func TestClaimLaterRounds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestClaimReadsEventsOnce checks that a claim reads small events with their rows, and those that are large or shared by themselves, once and
+// before it takes the lock.
+func TestClaimReadsEventsOnce(t *testing.T) {
+	now := time.Date(2036, 3, 4, 5, 6, 7, 0, time.UTC)
+	for _, test := range []struct {
+		name          string
+		size, headers int // bytes
+		deliveries    int
+		want          string
+	}{
+		{"small", 1024, 0, 1, "lock"},
+		{"shared", 1024, 0, 3, "read 1, lock"},
+		{"large", 64 << 10, 0, 1, "read 1, lock"},
+		{"large header", 10, 4096, 1, "read 1, lock"},
+		{"large and shared", 64 << 10, 4096, 3, "read 1, lock"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s, _, rec := twoHandles(t)
+			e := webhook.NewEvent{Event: webhook.Event{ID: "e", Type: "x", Payload: bytes.Repeat([]byte("p"), test.size)}}
+			if test.headers > 0 {
+				e.Event.Header = http.Header{"X-Long": {strings.Repeat("h", test.headers)}}
+			}
+			for i := range test.deliveries {
+				e.Deliveries = append(e.Deliveries, webhook.NewDelivery{ID: fmt.Sprint("d", i), EndpointID: "a"})
+			}
+			if _, err := s.Enqueue(t.Context(), &webhook.EnqueueRequest{Now: now, Events: []webhook.NewEvent{e}}); err != nil {
+				t.Fatal(err)
+			}
+			rec.take()
+			got := claimOf(t, s, now, 10, "me")
+			if len(got) != test.deliveries {
+				t.Fatalf("got %d deliveries, want %d", len(got), test.deliveries)
+			}
+			for _, c := range got {
+				if diff := cmp.Diff(e.Event, c.Event); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", c.Delivery.ID, diff)
+				}
+			}
+			var did []string
+			for _, st := range rec.take() {
+				switch {
+				case st.text == "BEGIN IMMEDIATE":
+					did = append(did, "lock")
+				case strings.HasPrefix(st.text, "SELECT id, type, tenant"):
+					did = append(did, fmt.Sprint("read ", len(st.args)))
+				}
+			}
+			if all := strings.Join(did, ", "); all != test.want {
+				t.Errorf("it did %s, want %s", all, test.want)
+			}
+		})
+	}
+}
+
+// twoHandles are a store that is recorded, and another handle on its data.
+func twoHandles(t *testing.T) (s, other *sqlstore.Store, rec *recorder) {
+	t.Helper()
+	d := SQLite(t)
+	db, rec := record(t, "sqlite", d.DSN)
+	s, err := sqlstore.New(db, sqlstore.SQLite, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	migrate(t, s)
+	if other, err = sqlstore.New(d.Open(t), sqlstore.SQLite, nil); err != nil {
+		t.Fatal(err)
+	}
+	return s, other, rec
 }
 
 // claimOf claims from the fresh lane of endpoint a for a minute.
